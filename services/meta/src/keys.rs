@@ -1,0 +1,63 @@
+//! The keyspace: every key type, its fixed ordinal, and one codec file each.
+//!
+//! A key is a one-byte tag ([`Tag`]), then fixed-width big-endian ids, then (last) at most one user string.
+//! Keys of a tenant's data are built from a [`tidemark_types::Tenant`] or from ids that were looked up with one.
+//! A value is a version byte, then the fields; every version ever written stays decodable and has a golden
+//! fixture under `migrations/fixtures/`.
+//!
+//! | tag | key | value | file |
+//! |---|---|---|---|
+//! | 0x01 | `meta/…` | schema version, migration cursor, cluster id | `schema.rs` |
+//! | 0x10 | `tenant/{tid}` | tenant record | |
+//! | 0x11 | `tname/{name}` | tenant id | |
+//! | 0x20 | `topic/{tid}/{topic}` | [`topic`] record | `topic.rs` |
+//! | 0x21 | `topicname/{tid}/{name}` | topic id | `topic.rs` |
+//! | 0x22 | `topicuuid/{tid}/{uuid}` | topic id | `topic.rs` |
+//! | 0x23 | `part/{topic}/{p}` | shard, leader-epoch base, log start | `partition.rs` |
+//! | 0x24 | `sp/{shard}/{topic}/{p}` | reverse index, empty | `partition.rs` |
+//! | 0x30 | `shard/{s}` | epoch, owner, state | `shard.rs` |
+//! | 0x31 | `tier/{s}` | tiered_lsn, floors (K8) | |
+//! | 0x32 | `ext/{s}/{idx}` | extent, checkpoint mark | `extent.rs` |
+//! | 0x38–0x3b | `l0` `l1` `pend` `gc` | cold segments, intents, deletions | |
+//! | 0x40 | `grp/{tid}/{group}` | generation, members | `group.rs` |
+//! | 0x41 | `off/{tid}/{group}/{topic}/{p}` | committed offset | `group.rs` |
+//! | 0x50 | `txn/…`, 0x51 `txto/…`, 0x52 `txoff/…` | transactions | |
+//! | 0x53 | `pidblk` | next producer-id block | `producer_id.rs` |
+//! | 0x60–0x63 | `cred` `acl` `quota` `use` | credentials, ACLs, limits, usage | |
+//! | 0x70 | `node/{id}` | registry | `node.rs` |
+//! | 0x71 | `hb/{id}` | heartbeat counter | `node.rs` |
+//! | 0x72 | `ver/{bucket}` | change stamps for watches | `node.rs` |
+
+/// A key's first byte. Never reused, never renumbered: stored keys depend on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Tag {
+    /// `meta/…`
+    Meta = 0x01,
+    /// `topic/{tid}/{topic}`
+    Topic = 0x20,
+    /// `topicname/{tid}/{name}`
+    TopicName = 0x21,
+    /// `topicuuid/{tid}/{uuid}`
+    TopicUuid = 0x22,
+    /// `part/{topic}/{p}`
+    Partition = 0x23,
+    /// `sp/{shard}/{topic}/{p}`
+    ShardPartition = 0x24,
+    /// `shard/{s}`
+    Shard = 0x30,
+    /// `ext/{s}/{idx}`
+    Extent = 0x32,
+    /// `grp/{tid}/{group}`
+    Group = 0x40,
+    /// `off/{tid}/{group}/{topic}/{p}`
+    GroupOffset = 0x41,
+    /// `pidblk`
+    ProducerIdBlock = 0x53,
+    /// `node/{id}`
+    Node = 0x70,
+    /// `hb/{id}`
+    Heartbeat = 0x71,
+    /// `ver/{bucket}`
+    Change = 0x72,
+}

@@ -1,0 +1,44 @@
+//! Every bound in one place, with its unit last in the name and the inequality that derives it.
+
+/// Largest record batch a topic may allow (`max.message.bytes` may not exceed it), bytes.
+pub const BATCH_BYTES_MAX: usize = 64 << 20;
+/// Kafka's default of `max.message.bytes`, bytes: 1 MiB plus the batch header's 12 bytes of log overhead.
+pub const BATCH_BYTES_DEFAULT: usize = (1 << 20) + 12;
+/// Largest Kafka request frame, bytes: Kafka's `socket.request.max.bytes`. ≥ `BATCH_BYTES_MAX`.
+pub const REQUEST_BYTES_MAX: usize = 100 << 20;
+/// Payload a frame gathers before it is sent to the replicas, bytes. One larger batch still makes a frame.
+pub const FRAME_PAYLOAD_BYTES_TARGET: usize = 1 << 20;
+/// Largest encoded frame, bytes: `BATCH_BYTES_MAX` plus its header, rounded up generously.
+pub const FRAME_BYTES_MAX: usize = BATCH_BYTES_MAX + (1 << 20);
+/// Batches in one frame at the most: bounds the header section.
+pub const FRAME_BATCHES_MAX: usize = 4096;
+/// An extent rolls at this size, bytes.
+pub const EXTENT_ROLL_BYTES: u64 = 512 << 20;
+/// An extent that has data rolls at this age, ms.
+pub const EXTENT_ROLL_MS: u64 = 15 * 60 * 1000;
+/// Unacked bytes a shard holds at the most before appends are refused with backpressure, bytes.
+pub const SHARD_INFLIGHT_BYTES_MAX: usize = 64 << 20;
+/// Batches of one producer whose sequence numbers are remembered per partition (Kafka's five).
+pub const PRODUCER_BATCHES_REMEMBERED: usize = 5;
+/// Idempotent producers remembered per partition at the most.
+pub const PRODUCERS_PER_PARTITION_MAX: usize = 100_000;
+/// Partitions of one topic at the most.
+pub const PARTITIONS_PER_TOPIC_MAX: i32 = 100_000;
+/// A topic name's length, bytes (Kafka's `Topic.MAX_NAME_LENGTH`).
+pub const TOPIC_NAME_BYTES_MAX: usize = 249;
+/// A group id's, member id's or transactional id's length, bytes.
+pub const NAME_BYTES_MAX: usize = 1024;
+/// Size of a FoundationDB key at the most, bytes; enforced by every metadata engine.
+pub const META_KEY_BYTES_MAX: usize = 10_000;
+/// Size of a FoundationDB value at the most, bytes; enforced by every metadata engine.
+pub const META_VALUE_BYTES_MAX: usize = 100_000;
+/// Size of a FoundationDB transaction at the most (keys and values written, conflict ranges), bytes.
+pub const META_TXN_BYTES_MAX: usize = 10_000_000;
+/// Age of a FoundationDB transaction at the most, ms.
+pub const META_TXN_AGE_MS_MAX: u64 = 5_000;
+/// Shards of an embedded service: enough for two cores to work on, few enough to start in ms.
+pub const SHARDS_DEFAULT: u32 = 4;
+
+const _: () = assert!(REQUEST_BYTES_MAX > BATCH_BYTES_MAX);
+const _: () = assert!(FRAME_BYTES_MAX > BATCH_BYTES_MAX);
+const _: () = assert!(EXTENT_ROLL_BYTES > FRAME_BYTES_MAX as u64);
