@@ -3,7 +3,12 @@
 //! A key is a one-byte tag ([`Tag`]), then fixed-width big-endian ids, then (last) at most one user string.
 //! Keys of a tenant's data are built from a [`tidemark_types::Tenant`] or from ids that were looked up with one.
 //! A value is a version byte, then the fields; every version ever written stays decodable and has a golden
-//! fixture under `migrations/fixtures/`.
+//! fixture under `migrations/fixtures/`. Counters that atomic operations change are the one exception
+//! ([`Counter`]).
+//!
+//! To add a key type: a line in the table, a [`Tag`], and a file `keys/<name>.rs` with the key (`impl` [`Key`]),
+//! its value (`impl` [`Record`]) and a property test that calls `testing::round_trip`. [`get`], [`put`], [`clear`]
+//! and [`scan`] then read and write it inside a transaction; `schema.rs` is the smallest example.
 //!
 //! | tag | key | value | file |
 //! |---|---|---|---|
@@ -27,6 +32,16 @@
 //! | 0x70 | `node/{id}` | registry | `node.rs` |
 //! | 0x71 | `hb/{id}` | heartbeat counter | `node.rs` |
 //! | 0x72 | `ver/{bucket}` | change stamps for watches | `node.rs` |
+
+mod codec;
+pub mod schema;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use codec::{
+    Counter, Key, KeyRange, Record, Value, clear, get, prefix_range, push_text, put, read_text,
+    scan,
+};
 
 /// A key's first byte. Never reused, never renumbered: stored keys depend on it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
