@@ -46,8 +46,10 @@ pub enum LogError {
 /// # Errors
 /// When the filter is malformed or a logger is installed already.
 pub fn init_logs(config: &LogConfig) -> Result<(), LogError> {
-    let filter = EnvFilter::try_new(&config.filter)
-        .map_err(|e| LogError::Filter { filter: config.filter.clone(), why: e.to_string() })?;
+    let filter = EnvFilter::try_new(&config.filter).map_err(|e| LogError::Filter {
+        filter: config.filter.clone(),
+        why: e.to_string(),
+    })?;
     let builder = fmt::Subscriber::builder()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

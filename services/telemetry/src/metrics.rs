@@ -69,9 +69,15 @@ mod tests {
     #[test]
     fn renders_what_was_measured() {
         let metrics = Metrics::install().unwrap();
-        global::meter("test").u64_counter("test.things").build().add(3, &[]);
+        global::meter("test")
+            .u64_counter("test.things")
+            .build()
+            .add(3, &[]);
         let text = metrics.render().unwrap();
         assert!(text.contains("test_things_total"), "{text}");
-        assert!(text.contains("tidemark_invariant_violations_total"), "{text}");
+        assert!(
+            text.contains("tidemark_invariant_violations_total"),
+            "{text}"
+        );
     }
 }

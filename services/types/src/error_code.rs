@@ -58,6 +58,7 @@ codes! {
     NotLeader = "not_leader", 6, 503, true, "Another gateway owns the partition: refresh the metadata and retry there.";
     RequestTimedOut = "request_timed_out", 7, 504, true, "The outcome was not known in time: retry.";
     MessageTooLarge = "message_too_large", 10, 413, false, "Send smaller batches or raise the topic's max.message.bytes.";
+    OffsetMetadataTooLarge = "offset_metadata_too_large", 12, 400, false, "The commit's metadata string is over 4096 bytes: shorten it.";
     NetworkException = "network_exception", 13, 503, true, "The connection to another node broke: retry.";
     CoordinatorLoading = "coordinator_loading", 14, 503, true, "The coordinator is starting: retry after a backoff.";
     CoordinatorNotAvailable = "coordinator_not_available", 15, 503, true, "No coordinator yet: retry after a backoff.";
@@ -70,7 +71,7 @@ codes! {
     UnknownMemberId = "unknown_member_id", 25, 404, false, "The coordinator does not know this member: rejoin with an empty member id.";
     InvalidSessionTimeout = "invalid_session_timeout", 26, 400, false, "Set session.timeout.ms within the server's group.min and group.max session timeout.";
     RebalanceInProgress = "rebalance_in_progress", 27, 409, true, "The group is rebalancing: rejoin it.";
-    InvalidCommitOffsetSize = "invalid_commit_offset_size", 28, 400, false, "The commit's metadata string is too long: shorten it.";
+    InvalidCommitOffsetSize = "invalid_commit_offset_size", 28, 400, false, "The commit is too large to be stored: commit fewer partitions at once.";
     TopicAuthorizationFailed = "topic_authorization_failed", 29, 403, false, "Ask for an ACL on the topic.";
     GroupAuthorizationFailed = "group_authorization_failed", 30, 403, false, "Ask for an ACL on the group.";
     ClusterAuthorizationFailed = "cluster_authorization_failed", 31, 403, false, "Ask for an ACL on the cluster.";

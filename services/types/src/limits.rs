@@ -28,6 +28,17 @@ pub const PARTITIONS_PER_TOPIC_MAX: i32 = 100_000;
 pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 /// A group id's, member id's or transactional id's length, bytes.
 pub const NAME_BYTES_MAX: usize = 1024;
+/// A committed offset's metadata string, bytes (Kafka's `offset.metadata.max.bytes`).
+pub const OFFSET_METADATA_BYTES_MAX: usize = 4096;
+/// A group's stored members with their subscriptions and assignments, bytes: Kafka bounds it alike, by the
+/// largest record of its offsets topic. Written once per rebalance, so it may be a large transaction.
+pub const GROUP_STATE_BYTES_MAX: usize = 1 << 20;
+/// Assignors of one member at the most.
+pub const GROUP_PROTOCOLS_MAX: usize = 64;
+/// Offsets in one transaction at the most: with keys of ≤ 1.1 kB and values of ≤ 4.2 kB, usually far below 500 kB.
+pub const OFFSETS_PER_TXN_MAX: usize = 1_000;
+/// Bytes of offsets in one transaction at the most (keys and values).
+pub const OFFSET_BYTES_PER_TXN_MAX: usize = 400 << 10;
 /// Size of a FoundationDB key at the most, bytes; enforced by every metadata engine.
 pub const META_KEY_BYTES_MAX: usize = 10_000;
 /// Size of a FoundationDB value at the most, bytes; enforced by every metadata engine.
