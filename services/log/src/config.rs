@@ -1,0 +1,46 @@
+//! Settings of the log. Plain values; every default is derived beside it.
+
+use std::time::Duration;
+
+use tidemark_types::limits;
+
+/// Settings of a [`crate::Log`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Number of shards; fixed when the data folder is made, since placement is a hash modulo it (K10).
+    pub shards: u32,
+    /// Bytes of recent batches kept in memory for readers, shared by all shards.
+    pub tail_cache_bytes: usize,
+    /// An extent rolls when its frames take this many bytes.
+    pub roll_bytes: u64,
+    /// An extent that has data rolls at this age.
+    pub roll_age: Duration,
+    /// Bytes of unacked batches per shard before appends are refused with `Overloaded`.
+    pub inflight_bytes_max: usize,
+    /// Unacked batches per shard before appends are refused with `Overloaded`.
+    pub inflight_batches_max: usize,
+    /// An idempotent producer is forgotten this long after its last batch (Kafka's
+    /// `producer.id.expiration.ms`, one day).
+    pub producer_expiry: Duration,
+    /// An idempotency key is forgotten this long after its append.
+    pub key_expiry: Duration,
+    /// Largest decompressed size of a batch that must be looked into (keys of compacted topics, timestamp
+    /// lookups), bytes.
+    pub decompress_bytes_max: usize,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            shards: limits::SHARDS_DEFAULT,
+            tail_cache_bytes: 64 << 20,
+            roll_bytes: limits::EXTENT_ROLL_BYTES,
+            roll_age: Duration::from_millis(limits::EXTENT_ROLL_MS),
+            inflight_bytes_max: limits::SHARD_INFLIGHT_BYTES_MAX,
+            inflight_batches_max: 16_384,
+            producer_expiry: Duration::from_secs(24 * 60 * 60),
+            key_expiry: Duration::from_secs(24 * 60 * 60),
+            decompress_bytes_max: limits::BATCH_BYTES_MAX,
+        }
+    }
+}
