@@ -1,0 +1,142 @@
+//! What a handler is, and what the table keeps of it.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use tidemark_types::Tenant;
+use tidemark_wire::limits::DECODED_PER_FRAME_BYTE;
+use tidemark_wire::{ApiKey, Encoded, KafkaString, Request, WireError, decode, encode_response};
+
+use crate::Ctx;
+
+/// Whose connection a request came in on.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    /// The tenant, resolved before any request is parsed.
+    pub(crate) tenant: Tenant,
+    /// The client's address.
+    pub(crate) addr: SocketAddr,
+}
+
+/// One request's surroundings.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    /// The tenant, resolved before the request was parsed.
+    pub(crate) tenant: Tenant,
+    /// The client's address.
+    pub(crate) addr: SocketAddr,
+    /// The client's name for itself; empty when it gave none.
+    pub(crate) client_id: KafkaString,
+    /// The version of request and answer; within the handler's range.
+    pub(crate) version: i16,
+    /// Echoed in the answer.
+    pub(crate) correlation_id: i32,
+}
+
+/// Why a request ends its connection: the protocol has no answer for these.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CallError {
+    /// No such API here.
+    #[error("serve request: API key {0} is not served")]
+    UnknownApi(i16),
+    /// The API is served, but not so.
+    #[error("serve request: version {version} of {api} is not served ({min} to {max} are)")]
+    UnsupportedVersion {
+        /// The API.
+        api: &'static str,
+        /// The version asked for.
+        version: i16,
+        /// The lowest served.
+        min: i16,
+        /// The highest served.
+        max: i16,
+    },
+    /// The bytes are no request, or the answer cannot be written.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+}
+
+/// An answer, or none for a request that wants none (`acks=0`).
+pub(crate) type Answer = Result<Option<Encoded>, CallError>;
+/// A request being served.
+pub(crate) type Running = BoxFuture<'static, Answer>;
+
+/// One API. Implement it in a file of `handlers/` and list it in `handlers.rs`.
+pub(crate) trait Handler: 'static {
+    /// The request message; it names the API's key and answer.
+    type Request: Request;
+    /// Lowest version served.
+    const MIN: i16;
+    /// Highest version served.
+    const MAX: i16;
+    /// What a reader of `api/kafka-support.toml` should know.
+    const NOTES: &'static str = "";
+    /// Whether the request waits for others (long poll, rebalance) and may be dropped when its client has gone.
+    /// All else runs to its end: the outcome of a write matters to more than its client.
+    const WAITS: bool = false;
+
+    /// Memory that decoding and serving a request of `frame_bytes` takes at the most, bytes.
+    fn memory_bytes(frame_bytes: usize) -> usize {
+        frame_bytes.saturating_mul(DECODED_PER_FRAME_BYTE)
+    }
+
+    /// Serves a request. Every failure has a place in the answer; a panic ends the connection.
+    fn handle(
+        ctx: &Ctx,
+        call: &Call,
+        request: Self::Request,
+    ) -> impl Future<Output = <Self::Request as Request>::Response> + Send;
+}
+
+/// How an entry serves a request whose header has been read.
+#[derive(Clone, Copy)]
+pub(crate) enum Run {
+    /// One future; it starts when every earlier request of the connection has been answered.
+    Whole(fn(Arc<Ctx>, Call, Bytes) -> Running),
+    /// Two stages: the first puts the request in its place and runs in request order, the second waits for
+    /// the outcome while later requests of the kind start (Produce).
+    Staged(fn(Arc<Ctx>, Call, Bytes) -> BoxFuture<'static, Result<Running, CallError>>),
+}
+
+/// A handler in the table.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry {
+    pub(crate) key: ApiKey,
+    pub(crate) name: &'static str,
+    /// Lowest version advertised.
+    pub(crate) min: i16,
+    pub(crate) max: i16,
+    pub(crate) notes: &'static str,
+    pub(crate) waits: bool,
+    pub(crate) memory_bytes: fn(usize) -> usize,
+    pub(crate) run: Run,
+}
+
+/// The table entry of a handler.
+pub(crate) const fn entry<H: Handler>() -> Entry {
+    Entry {
+        key: H::Request::KEY,
+        name: H::Request::NAME,
+        min: H::MIN,
+        max: H::MAX,
+        notes: H::NOTES,
+        waits: H::WAITS,
+        memory_bytes: H::memory_bytes,
+        run: Run::Whole(run_whole::<H>),
+    }
+}
+
+fn run_whole<H: Handler>(ctx: Arc<Ctx>, call: Call, body: Bytes) -> Running {
+    Box::pin(async move {
+        let request = decode::<H::Request>(body, call.version)?;
+        let response = H::handle(&ctx, &call, request).await;
+        Ok(Some(encode_response(
+            &response,
+            call.version,
+            call.correlation_id,
+        )?))
+    })
+}

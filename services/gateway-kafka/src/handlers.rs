@@ -1,0 +1,51 @@
+//! The APIs served: one file each, one line each in [`TABLE`], in the order of their keys.
+
+mod api_versions;
+mod describe_cluster;
+
+use tidemark_wire::ApiKey;
+
+use crate::handler::{Entry, entry};
+
+/// Every API served, ascending by key (a test holds that).
+pub(crate) static TABLE: &[Entry] = &[
+    entry::<api_versions::ApiVersions>(),
+    entry::<describe_cluster::DescribeCluster>(),
+];
+
+pub(crate) use api_versions::unsupported_version;
+
+/// Kafka's "authorized operations were not asked for".
+pub(crate) const NO_OPERATIONS: i32 = i32::MIN;
+
+/// The entry that serves `key`.
+pub(crate) fn find(key: i16) -> Option<&'static Entry> {
+    let at = TABLE.binary_search_by_key(&key, |e| e.key as i16).ok()?;
+    TABLE.get(at)
+}
+
+/// Whether `key` is that of `ApiVersions`, the one API whose unknown versions are answered.
+pub(crate) fn is_api_versions(key: i16) -> bool {
+    key == ApiKey::ApiVersions as i16
+}
+
+#[cfg(test)]
+mod tests {
+    use tidemark_wire::client_api_info;
+
+    use super::*;
+
+    #[test]
+    fn table_is_sorted_and_within_the_generated_codecs() {
+        assert!(TABLE.is_sorted_by_key(|e| e.key as i16));
+        for e in TABLE {
+            let info = client_api_info(e.key);
+            let served_min = if e.key == ApiKey::Produce { 3 } else { e.min };
+            assert!(
+                served_min >= info.min_version && e.max <= info.max_version,
+                "{}",
+                e.name
+            );
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Handlers' tests: a context, and a call through the same path a connection takes.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use tidemark_runtime::Clock;
+use tidemark_types::Tenant;
+use tidemark_wire::frame::{FrameHead, HEAD_BYTES, PREFIX_BYTES};
+use tidemark_wire::{Request, Response, request_header_version, response_header_version};
+
+use crate::dispatch::{Route, open, route, serve};
+use crate::handler::{CallError, Peer};
+use crate::{ClusterInfo, Ctx, Settings};
+
+/// Correlation id of every call made here.
+pub(crate) const CORRELATION_ID: i32 = 77;
+
+/// A context for handlers.
+pub(crate) fn ctx() -> Arc<Ctx> {
+    let cluster = ClusterInfo {
+        cluster_id: "tidemark-test-cluster".to_owned(),
+        node_id: 1,
+        host: "127.0.0.1".to_owned(),
+        port: 9092,
+    };
+    Arc::new(Ctx::new(
+        cluster,
+        Settings::default(),
+        Clock::simulated(1_700_000_000_000),
+    ))
+}
+
+/// The peer of every call made here.
+pub(crate) fn peer() -> Peer {
+    Peer {
+        tenant: Tenant::default_without_auth(),
+        addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000)),
+    }
+}
+
+/// A frame of `request` at `version`, length prefix included.
+pub(crate) fn frame<R: Request>(request: &R, version: i16) -> Bytes {
+    let mut buf = BytesMut::new();
+    buf.put_i32(0);
+    buf.put_i16(R::KEY as i16);
+    buf.put_i16(version);
+    buf.put_i32(CORRELATION_ID);
+    buf.put_i16(4);
+    buf.put_slice(b"test");
+    if request_header_version(R::KEY as i16, version) >= 2 {
+        buf.put_u8(0);
+    }
+    request.write(&mut buf, version).expect("request encodes");
+    let length = i32::try_from(buf.len() - PREFIX_BYTES).expect("small frame");
+    buf[..PREFIX_BYTES].copy_from_slice(&length.to_be_bytes());
+    buf.freeze()
+}
+
+/// Sends a whole frame (length prefix included) through route, decode, handler, encode.
+pub(crate) async fn send(ctx: &Arc<Ctx>, frame: Bytes) -> Result<Option<Bytes>, CallError> {
+    let raw = frame[..HEAD_BYTES].try_into().expect("a whole head");
+    let head = FrameHead::parse(&raw)?;
+    let answer = match route(&head)? {
+        Route::Answer(answer) => Some(answer),
+        Route::Serve(entry) => {
+            let (call, body) = open(&peer(), frame.slice(PREFIX_BYTES..))?;
+            serve(Arc::clone(ctx), entry, call, body).await?
+        }
+    };
+    Ok(answer.map(|a| a.concat()))
+}
+
+/// Decodes an answer frame of `R` at `version`, checking length, correlation id and that no byte is left.
+pub(crate) fn answer<R: Request>(mut raw: Bytes, version: i16) -> R::Response {
+    let length = usize::try_from(raw.get_i32()).expect("length is not negative");
+    assert_eq!(length, raw.len(), "length prefix");
+    assert_eq!(raw.get_i32(), CORRELATION_ID);
+    if response_header_version(R::KEY as i16, version) >= 1 {
+        assert_eq!(raw.get_u8(), 0, "no tagged fields in the header");
+    }
+    let response = R::Response::read(&mut raw, version).expect("answer decodes");
+    assert!(raw.is_empty(), "{} bytes after the answer", raw.len());
+    response
+}
+
+/// Makes a call and gives its decoded answer. Panics when the connection would have ended.
+pub(crate) async fn call<R: Request>(ctx: &Arc<Ctx>, request: &R, version: i16) -> R::Response {
+    let raw = send(ctx, frame(request, version))
+        .await
+        .expect("request is served")
+        .expect("request is answered");
+    answer::<R>(raw, version)
+}
+
+mod tests {
+    use tidemark_wire::messages::{ApiVersionsRequestData, ApiVersionsResponseData};
+
+    use super::*;
+
+    fn with_head(key: i16, version: i16) -> Bytes {
+        let mut buf = BytesMut::new();
+        buf.put_i32(10);
+        buf.put_i16(key);
+        buf.put_i16(version);
+        buf.put_i32(CORRELATION_ID);
+        buf.put_i16(-1);
+        buf.freeze()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn unknown_apis_and_versions_end_the_connection() {
+        let ctx = ctx();
+        for (key, version) in [(999, 0), (-1, 0), (4, 0), (60, 99), (60, -1)] {
+            assert!(send(&ctx, with_head(key, version)).await.is_err());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn unknown_versions_of_api_versions_are_answered_at_version_0() {
+        let ctx = ctx();
+        for version in [5, 99, i16::MAX, -1] {
+            let raw = send(&ctx, with_head(18, version)).await.unwrap().unwrap();
+            let answer: ApiVersionsResponseData = answer::<ApiVersionsRequestData>(raw, 0);
+            assert_eq!(answer.error_code, 35);
+            assert!(
+                answer
+                    .api_keys
+                    .iter()
+                    .any(|a| a.api_key == 18 && a.max_version == 4)
+            );
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Requests and their answers, tied together by type.
+
+use bytes::{Bytes, BytesMut};
+use kacrab_protocol::generated as g;
+
+use crate::{ApiKey, WireError};
+
+/// A request message.
+pub trait Request: Sized + Send + 'static {
+    /// The API.
+    const KEY: ApiKey;
+    /// Its name, as Kafka's.
+    const NAME: &'static str;
+    /// The message that answers it.
+    type Response: Response;
+
+    /// Reads the message off the front of `body`.
+    ///
+    /// # Errors
+    /// [`WireError::Malformed`] when the bytes do not follow the schema of `version`.
+    fn read(body: &mut Bytes, version: i16) -> Result<Self, WireError>;
+
+    /// Writes the message (what a client does; tests and the corpus use it).
+    ///
+    /// # Errors
+    /// [`WireError::Encode`] when a field does not exist in `version`.
+    fn write(&self, into: &mut BytesMut, version: i16) -> Result<(), WireError>;
+}
+
+/// An answer.
+pub trait Response: Sized + Send + 'static {
+    /// The API.
+    const KEY: ApiKey;
+    /// Its name, as Kafka's.
+    const NAME: &'static str;
+
+    /// Bytes that [`Response::write`] will write.
+    ///
+    /// # Errors
+    /// [`WireError::Encode`] when a field does not exist in `version`.
+    fn bytes(&self, version: i16) -> Result<usize, WireError>;
+
+    /// Writes the message.
+    ///
+    /// # Errors
+    /// [`WireError::Encode`] when a field does not exist in `version`.
+    fn write(&self, into: &mut BytesMut, version: i16) -> Result<(), WireError>;
+
+    /// Reads the message (what a client does; tests use it).
+    ///
+    /// # Errors
+    /// [`WireError::Malformed`] when the bytes do not follow the schema of `version`.
+    fn read(body: &mut Bytes, version: i16) -> Result<Self, WireError>;
+}
+
+/// Reads a whole request: `body` must end where the message does.
+///
+/// # Errors
+/// [`WireError::Malformed`], or [`WireError::Trailing`] when bytes are left over.
+pub fn decode<R: Request>(mut body: Bytes, version: i16) -> Result<R, WireError> {
+    let request = R::read(&mut body, version)?;
+    match body.len() {
+        0 => Ok(request),
+        left => Err(WireError::Trailing {
+            what: R::NAME,
+            left,
+        }),
+    }
+}
+
+macro_rules! apis {
+    ($($api:ident: $request:ident, $response:ident;)*) => {$(
+        impl Request for g::$request {
+            const KEY: ApiKey = ApiKey::$api;
+            const NAME: &'static str = stringify!($api);
+            type Response = g::$response;
+
+            fn read(body: &mut Bytes, version: i16) -> Result<Self, WireError> {
+                g::$request::read(body, version)
+                    .map_err(|e| WireError::malformed(stringify!($request), e))
+            }
+
+            fn write(&self, into: &mut BytesMut, version: i16) -> Result<(), WireError> {
+                g::$request::write(self, into, version).map_err(|e| WireError::Encode {
+                    what: stringify!($request),
+                    version,
+                    why: e.to_string(),
+                })
+            }
+        }
+
+        impl Response for g::$response {
+            const KEY: ApiKey = ApiKey::$api;
+            const NAME: &'static str = stringify!($api);
+
+            fn bytes(&self, version: i16) -> Result<usize, WireError> {
+                self.encoded_len(version).map_err(|e| WireError::Encode {
+                    what: stringify!($response),
+                    version,
+                    why: e.to_string(),
+                })
+            }
+
+            fn write(&self, into: &mut BytesMut, version: i16) -> Result<(), WireError> {
+                g::$response::write(self, into, version).map_err(|e| WireError::Encode {
+                    what: stringify!($response),
+                    version,
+                    why: e.to_string(),
+                })
+            }
+
+            fn read(body: &mut Bytes, version: i16) -> Result<Self, WireError> {
+                g::$response::read(body, version)
+                    .map_err(|e| WireError::malformed(stringify!($response), e))
+            }
+        }
+    )*};
+}
+
+apis! {
+    Produce: ProduceRequestData, ProduceResponseData;
+    Fetch: FetchRequestData, FetchResponseData;
+    ListOffsets: ListOffsetsRequestData, ListOffsetsResponseData;
+    Metadata: MetadataRequestData, MetadataResponseData;
+    OffsetCommit: OffsetCommitRequestData, OffsetCommitResponseData;
+    OffsetFetch: OffsetFetchRequestData, OffsetFetchResponseData;
+    FindCoordinator: FindCoordinatorRequestData, FindCoordinatorResponseData;
+    JoinGroup: JoinGroupRequestData, JoinGroupResponseData;
+    Heartbeat: HeartbeatRequestData, HeartbeatResponseData;
+    LeaveGroup: LeaveGroupRequestData, LeaveGroupResponseData;
+    SyncGroup: SyncGroupRequestData, SyncGroupResponseData;
+    DescribeGroups: DescribeGroupsRequestData, DescribeGroupsResponseData;
+    ListGroups: ListGroupsRequestData, ListGroupsResponseData;
+    ApiVersions: ApiVersionsRequestData, ApiVersionsResponseData;
+    CreateTopics: CreateTopicsRequestData, CreateTopicsResponseData;
+    DeleteTopics: DeleteTopicsRequestData, DeleteTopicsResponseData;
+    DeleteRecords: DeleteRecordsRequestData, DeleteRecordsResponseData;
+    InitProducerId: InitProducerIdRequestData, InitProducerIdResponseData;
+    OffsetForLeaderEpoch: OffsetForLeaderEpochRequestData, OffsetForLeaderEpochResponseData;
+    DescribeConfigs: DescribeConfigsRequestData, DescribeConfigsResponseData;
+    AlterConfigs: AlterConfigsRequestData, AlterConfigsResponseData;
+    CreatePartitions: CreatePartitionsRequestData, CreatePartitionsResponseData;
+    DeleteGroups: DeleteGroupsRequestData, DeleteGroupsResponseData;
+    IncrementalAlterConfigs: IncrementalAlterConfigsRequestData, IncrementalAlterConfigsResponseData;
+    OffsetDelete: OffsetDeleteRequestData, OffsetDeleteResponseData;
+    DescribeCluster: DescribeClusterRequestData, DescribeClusterResponseData;
+    ListConfigResources: ListConfigResourcesRequestData, ListConfigResourcesResponseData;
+    DescribeTopicPartitions: DescribeTopicPartitionsRequestData, DescribeTopicPartitionsResponseData;
+}
