@@ -4,31 +4,57 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use tidemark_runtime::Clock;
-use tidemark_types::Tenant;
+use tidemark_groups::{Groups, GroupsConfig, Owners, Standing};
+use tidemark_meta::{MetaStore, Transaction};
+use tidemark_runtime::{Clock, Entropy, Tasks};
+use tidemark_topics::Topics;
+use tidemark_types::{ShardId, Tenant};
 use tidemark_wire::frame::{FrameHead, HEAD_BYTES, PREFIX_BYTES};
 use tidemark_wire::{Request, Response, request_header_version, response_header_version};
 
 use crate::dispatch::{Route, open, route, serve};
 use crate::handler::{CallError, Peer};
-use crate::{ClusterInfo, Ctx, Settings};
+use crate::{ClusterInfo, Ctx};
 
 /// Correlation id of every call made here.
 pub(crate) const CORRELATION_ID: i32 = 77;
 
-/// A context for handlers.
-pub(crate) fn ctx() -> Arc<Ctx> {
+/// A context for handlers, over an empty service in memory.
+pub(crate) async fn ctx() -> Arc<Ctx> {
+    let clock = Clock::simulated(1_700_000_000_000);
+    let entropy = Entropy::seeded(1);
+    let store: Arc<dyn MetaStore> = Arc::new(NoStore);
+    let owners = Owners::new(|_, _| ShardId(0), |_| Standing::Elsewhere);
+    let groups = Groups::new(
+        owners,
+        Arc::clone(&store),
+        GroupsConfig::default(),
+        clock.clone(),
+        entropy.clone(),
+        &Tasks::new(),
+    );
     let cluster = ClusterInfo {
         cluster_id: "tidemark-test-cluster".to_owned(),
         node_id: 1,
         host: "127.0.0.1".to_owned(),
         port: 9092,
     };
-    Arc::new(Ctx::new(
+    Arc::new(Ctx {
         cluster,
-        Settings::default(),
-        Clock::simulated(1_700_000_000_000),
-    ))
+        topics: Topics::new(store, clock.clone(), entropy, 4),
+        groups,
+        clock,
+    })
+}
+
+/// A metadata store that is down.
+#[derive(Debug)]
+struct NoStore;
+
+impl MetaStore for NoStore {
+    fn begin(&self) -> Box<dyn Transaction> {
+        unreachable!("no handler's test uses the store yet")
+    }
 }
 
 /// The peer of every call made here.
@@ -110,7 +136,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn unknown_apis_and_versions_end_the_connection() {
-        let ctx = ctx();
+        let ctx = ctx().await;
         for (key, version) in [(999, 0), (-1, 0), (4, 0), (60, 99), (60, -1)] {
             assert!(send(&ctx, with_head(key, version)).await.is_err());
         }
@@ -118,7 +144,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn unknown_versions_of_api_versions_are_answered_at_version_0() {
-        let ctx = ctx();
+        let ctx = ctx().await;
         for version in [5, 99, i16::MAX, -1] {
             let raw = send(&ctx, with_head(18, version)).await.unwrap().unwrap();
             let answer: ApiVersionsResponseData = answer::<ApiVersionsRequestData>(raw, 0);

@@ -82,7 +82,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn every_version_lists_the_table() {
-        let ctx = testing::ctx();
+        let ctx = testing::ctx().await;
         for version in 0..=4 {
             let answer = testing::call(&ctx, &request(), version).await;
             assert_eq!(answer.error_code, 0);
@@ -92,7 +92,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_without_a_proper_name_is_refused_from_version_3_on() {
-        let ctx = testing::ctx();
+        let ctx = testing::ctx().await;
         for bad in ["", "-x", "x.", "a b", "ü"] {
             let mut request = request();
             request.client_software_name = KafkaString::from(bad.to_owned());

@@ -64,7 +64,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn every_version_names_this_node() {
-        let ctx = testing::ctx();
+        let ctx = testing::ctx().await;
         for version in 0..=2 {
             let answer = testing::call(&ctx, &DescribeClusterRequestData::default(), version).await;
             assert_eq!(answer.error_code, 0);
@@ -77,7 +77,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn controllers_cannot_be_asked_for() {
-        let ctx = testing::ctx();
+        let ctx = testing::ctx().await;
         for (endpoint_type, code) in [(2, MISMATCHED_ENDPOINT), (9, UNSUPPORTED_ENDPOINT)] {
             let request = DescribeClusterRequestData {
                 endpoint_type,
