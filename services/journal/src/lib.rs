@@ -9,10 +9,19 @@
 //! `n` replicas, ack quorum `A`, fence quorum `F = n − A + 1`. Ends are exclusive.
 
 mod frame;
+mod mutation;
+mod nodes;
+mod reader;
 mod replica;
+mod writer;
 
 pub use frame::{FRAME_HEADER_BYTES, Frame, FrameBody, FrameKind, Part};
+#[doc(hidden)]
+pub use mutation::Mutation;
+pub use nodes::{Extent, Nodes, REPLICAS_MAX, ReplicaSet};
+pub use reader::{ReadError, Reader};
 pub use replica::{
     Append, Appended, ExtentId, ExtentInfo, Fence, Fenced, Inventory, OpenExtent, Probe, Probed,
     ReadFrames, Release, Replica, ReplicaError,
 };
+pub use writer::{AppendRefused, Committed, RefusedWhy, Writer, WriterEnd, WriterOptions};
