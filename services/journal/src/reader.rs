@@ -86,7 +86,10 @@ impl Reader {
         let mut failed = Failures::default();
         for &node in extent.replicas.nodes() {
             let Some(replica) = self.nodes.get(node) else {
-                failed.note(node, ReplicaError::Unreachable(format!("{node} is unknown")));
+                failed.note(
+                    node,
+                    ReplicaError::Unreachable(format!("{node} is unknown")),
+                );
                 continue;
             };
             let end_asked = if mutated(self.mutation, Mutation::ReadBeyondEnd) {

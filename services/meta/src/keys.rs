@@ -34,7 +34,10 @@
 //! | 0x72 | `ver/{bucket}` | change stamps for watches | `node.rs` |
 
 mod codec;
+pub mod extent;
+pub mod node;
 pub mod schema;
+pub mod shard;
 #[cfg(test)]
 pub(crate) mod testing;
 
