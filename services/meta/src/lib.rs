@@ -17,6 +17,8 @@
 //! Never drop or time out a commit whose outcome matters (J9).
 
 pub mod keys;
+mod occ;
+pub mod sim;
 mod store;
 mod transact;
 

@@ -1,0 +1,254 @@
+//! The optimistic transaction layer that the `embedded` and `sim` engines share, over a small [`Storage`].
+//!
+//! # Overview
+//! A transaction reads from a [`View`] of one version, gathers its writes and what it read, and hands both to
+//! the one [`Sequencer`]. That refuses it when something it read was written after its version, and otherwise
+//! applies a whole group of transactions as one durable batch.
+//!
+//! # Consistency
+//! Why this is strictly serializable:
+//! - The sequencer is alone and gives every transaction a version; that is the serial order. An admitted
+//!   transaction read nothing that was written between its read version and its own, so it would have read the
+//!   same at its place in the order. A read-only one stands at its read version.
+//! - A view is published only after its batch is durable, and a commit is answered only after that. So a
+//!   transaction that begins after an answer reads at that version or later: the order agrees with real time,
+//!   and nothing that a crash could undo is ever read.
+//! - The conflict window forgets old writes (by age and count); a transaction from before its floor is `TooOld`.
+//!
+//! # Crash consistency
+//! A batch applies all or none, and holds the version counter: versionstamps grow across restarts. A failed batch
+//! poisons the store: its transactions are `MaybeCommitted`, and nothing is read or written until a restart
+//! has found out (a read in between could contradict what the restart finds).
+//!
+//! # Cancellation
+//! A commit that was submitted goes on when its future is dropped.
+
+mod conflicts;
+mod limits;
+mod merge;
+mod sequencer;
+mod storage;
+mod transaction;
+mod watches;
+mod writes;
+
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+use tidemark_runtime::Clock;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+pub(crate) use self::sequencer::{Request, Sequencer};
+pub(crate) use self::storage::{Changes, Storage, StorageError, View};
+use self::transaction::OccTransaction;
+use self::watches::Watches;
+use crate::{Committed, MetaError, MetaStore, Transaction};
+
+/// Commits waiting for the sequencer at the most.
+const QUEUE_COMMITS_MAX: usize = 1024;
+/// Bytes of commits waiting for the sequencer at the most; one transaction is below it.
+const QUEUE_BYTES_MAX: usize = 64 << 20;
+const _: () = assert!(QUEUE_BYTES_MAX > tidemark_types::limits::META_TXN_BYTES_MAX);
+
+/// A commit on its way to the sequencer.
+pub(crate) struct Queued {
+    request: Request,
+    answer: oneshot::Sender<Result<Committed, MetaError>>,
+    /// Gives its share of the queue's bytes back when the commit was answered.
+    _share: tokio::sync::OwnedSemaphorePermit,
+}
+
+/// What readers see: a durable version.
+struct Published<V> {
+    version: u64,
+    view: V,
+}
+
+/// Where commits are sequenced.
+enum Path<S: Storage> {
+    /// By whoever commits, one at a time: single-threaded and deterministic.
+    Inline(Mutex<Sequencer<S>>),
+    /// By one thread, in groups.
+    Queue {
+        queue: mpsc::Sender<Queued>,
+        bytes: Arc<Semaphore>,
+    },
+}
+
+struct Shared<S: Storage> {
+    clock: Clock,
+    /// `Err`: why the store refuses work.
+    published: RwLock<Result<Arc<Published<S::View>>, String>>,
+    watches: Watches,
+    path: Path<S>,
+}
+
+/// A store of optimistic transactions over `S`.
+pub(crate) struct OccStore<S: Storage>(Arc<Shared<S>>);
+
+/// The sequencing side of a queued store: owned by one thread.
+pub(crate) struct Driver<S: Storage> {
+    shared: Arc<Shared<S>>,
+    sequencer: Sequencer<S>,
+    queue: mpsc::Receiver<Queued>,
+}
+
+impl<S: Storage> Clone for OccStore<S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<S: Storage> fmt::Debug for OccStore<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OccStore")
+    }
+}
+
+impl<S: Storage> OccStore<S> {
+    /// A store that sequences in the committing task.
+    pub(crate) fn inline(storage: S, version: u64, clock: Clock) -> Self {
+        let first = first_view(&storage, version);
+        let path = Path::Inline(Mutex::new(Sequencer::new(storage, version)));
+        Self::over(path, first, clock)
+    }
+
+    /// A store whose commits wait for [`Driver::run`].
+    pub(crate) fn queued(storage: S, version: u64, clock: Clock) -> (Self, Driver<S>) {
+        let first = first_view(&storage, version);
+        let sequencer = Sequencer::new(storage, version);
+        let (sender, queue) = mpsc::channel(QUEUE_COMMITS_MAX);
+        let bytes = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
+        let path = Path::Queue {
+            queue: sender,
+            bytes,
+        };
+        let store = Self::over(path, first, clock);
+        let shared = store.0.clone();
+        let driver = Driver {
+            shared,
+            sequencer,
+            queue,
+        };
+        (store, driver)
+    }
+
+    fn over(path: Path<S>, first: Arc<Published<S::View>>, clock: Clock) -> Self {
+        Self(Arc::new(Shared {
+            clock,
+            published: RwLock::new(Ok(first)),
+            watches: Watches::default(),
+            path,
+        }))
+    }
+}
+
+fn first_view<S: Storage>(storage: &S, version: u64) -> Arc<Published<S::View>> {
+    Arc::new(Published {
+        version,
+        view: storage.view(),
+    })
+}
+
+impl<S: Storage> MetaStore for OccStore<S> {
+    fn begin(&self) -> Box<dyn Transaction> {
+        Box::new(OccTransaction::new(self.0.clone()))
+    }
+}
+
+impl<S: Storage> Shared<S> {
+    fn published(&self) -> Result<Arc<Published<S::View>>, MetaError> {
+        self.published
+            .read()
+            .clone()
+            .map_err(MetaError::Unavailable)
+    }
+
+    async fn commit(&self, request: Request) -> Result<Committed, MetaError> {
+        match &self.path {
+            Path::Inline(sequencer) => {
+                // As with a real engine, others run between the call and its effect.
+                tokio::task::yield_now().await;
+                let mut sequencer = sequencer.lock();
+                let mut outcomes = self.sequence(&mut sequencer, std::slice::from_ref(&request));
+                outcomes.pop().expect("one outcome per request")
+            }
+            Path::Queue { queue, bytes } => {
+                let closed = || MetaError::Unavailable("it is closed".into());
+                let weight = u32::try_from(request.bytes().min(QUEUE_BYTES_MAX))
+                    .expect("the queue's bytes fit 32 bits");
+                let share = bytes.clone().acquire_many_owned(weight).await;
+                let (answer, outcome) = oneshot::channel();
+                let queued = Queued {
+                    request,
+                    answer,
+                    _share: share.map_err(|_| closed())?,
+                };
+                queue.send(queued).await.map_err(|_| closed())?;
+                // The driver answers everything it took, unless it died in the middle.
+                outcome.await.unwrap_or(Err(MetaError::MaybeCommitted))
+            }
+        }
+    }
+
+    /// Sequences a group, publishes it, wakes watches. The outcomes are in the group's order.
+    fn sequence(
+        &self,
+        sequencer: &mut Sequencer<S>,
+        group: &[Request],
+    ) -> Vec<Result<Committed, MetaError>> {
+        let (outcomes, applied) = sequencer.sequence(group);
+        match applied {
+            Ok(None) => {}
+            Ok(Some(changes)) => {
+                let published = Published {
+                    version: sequencer.version(),
+                    view: sequencer.view(),
+                };
+                *self.published.write() = Ok(Arc::new(published));
+                self.watches.changed(&changes);
+            }
+            Err(why) => self.poison(why),
+        }
+        outcomes
+    }
+
+    fn poison(&self, why: String) {
+        tracing::error!("metadata store stopped until a restart: {why}");
+        *self.published.write() = Err(why);
+        self.watches.give_up();
+    }
+}
+
+impl<S: Storage> Driver<S> {
+    /// Commits groups until `stop` completes, then what is queued, then refuses more.
+    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) {
+        let mut stop = std::pin::pin!(stop);
+        let mut group = Vec::with_capacity(QUEUE_COMMITS_MAX);
+        loop {
+            tokio::select! {
+                biased;
+                taken = self.queue.recv_many(&mut group, QUEUE_COMMITS_MAX) => {
+                    if taken == 0 {
+                        return;
+                    }
+                    self.commit(&mut group);
+                }
+                () = &mut stop, if !self.queue.is_closed() => self.queue.close(),
+            }
+        }
+    }
+
+    fn commit(&mut self, group: &mut Vec<Queued>) {
+        let (requests, answers): (Vec<_>, Vec<_>) = group
+            .drain(..)
+            .map(|q| (q.request, (q.answer, q._share)))
+            .unzip();
+        let outcomes = self.shared.sequence(&mut self.sequencer, &requests);
+        for ((answer, _share), outcome) in answers.into_iter().zip(outcomes) {
+            // Nobody waits for it any more: the commit stands all the same (J9).
+            let _ = answer.send(outcome);
+        }
+    }
+}
