@@ -7,7 +7,8 @@
 //! ([`Counter`]).
 //!
 //! To add a key type: a line in the table, a [`Tag`], and a file `keys/<name>.rs` with the key (`impl` [`Key`]),
-//! its value (`impl` [`Record`]) and a property test that calls `testing::round_trip`. [`get`], [`put`], [`clear`]
+//! its value (`impl` [`Record`]) and a property test that calls `testing::round_trip`,
+//! and a test that calls `testing::golden` (its fixtures are written by `TIDEMARK_WRITE=1 cargo test`). [`get`], [`put`], [`clear`]
 //! and [`scan`] then read and write it inside a transaction; `schema.rs` is the smallest example.
 //!
 //! | tag | key | value | file |
@@ -15,10 +16,10 @@
 //! | 0x01 | `meta/…` | schema version, migration cursor, cluster id | `schema.rs` |
 //! | 0x10 | `tenant/{tid}` | tenant record | |
 //! | 0x11 | `tname/{name}` | tenant id | |
-//! | 0x20 | `topic/{tid}/{topic}` | [`topic`] record | `topic.rs` |
+//! | 0x20 | `topic/{tid}/{topic}` | name, uuid, state, configuration ([`topic`]) | `topic.rs` |
 //! | 0x21 | `topicname/{tid}/{name}` | topic id | `topic.rs` |
 //! | 0x22 | `topicuuid/{tid}/{uuid}` | topic id | `topic.rs` |
-//! | 0x23 | `part/{topic}/{p}` | shard, leader-epoch base, log start | `partition.rs` |
+//! | 0x23 | `part/{topic}/{p}` | tenant, shard, leader-epoch base, log start | `partition.rs` |
 //! | 0x24 | `sp/{shard}/{topic}/{p}` | reverse index, empty | `partition.rs` |
 //! | 0x30 | `shard/{s}` | epoch, owner, state | `shard.rs` |
 //! | 0x31 | `tier/{s}` | tiered_lsn, floors (K8) | |
@@ -31,15 +32,18 @@
 //! | 0x60–0x63 | `cred` `acl` `quota` `use` | credentials, ACLs, limits, usage | |
 //! | 0x70 | `node/{id}` | registry | `node.rs` |
 //! | 0x71 | `hb/{id}` | heartbeat counter | `node.rs` |
-//! | 0x72 | `ver/{bucket}` | change stamps for watches | `node.rs` |
+//! | 0x72 | `ver/{of}/{bucket}` | change stamps for watches | `change.rs` |
 
+pub mod change;
 mod codec;
 pub mod extent;
 pub mod node;
+pub mod partition;
 pub mod schema;
 pub mod shard;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod topic;
 
 pub use codec::{
     Counter, Key, KeyRange, Record, Value, clear, get, prefix_range, push_text, put, read_text,
@@ -76,6 +80,6 @@ pub enum Tag {
     Node = 0x70,
     /// `hb/{id}`
     Heartbeat = 0x71,
-    /// `ver/{bucket}`
+    /// `ver/{of}/{bucket}`
     Change = 0x72,
 }

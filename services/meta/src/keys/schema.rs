@@ -97,7 +97,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::keys::testing::{round_trip, same_order};
+    use crate::keys::testing::{golden, round_trip, same_order};
 
     proptest! {
         #[test]
@@ -109,6 +109,17 @@ mod tests {
             round_trip(&ClusterKey, &ClusterId(cluster), false);
             same_order(&ClusterKey, &ClusterKey);
         }
+    }
+
+    #[test]
+    fn stored_bytes_do_not_change() {
+        golden("schema", &SchemaKey, &Schema { version: 300 });
+        let cursor = MigrationCursor {
+            migration: 2,
+            resume_at: b"here".to_vec(),
+        };
+        golden("migration-cursor", &MigrationKey, &cursor);
+        golden("cluster", &ClusterKey, &ClusterId(*b"0123456789abcdef"));
     }
 
     #[test]

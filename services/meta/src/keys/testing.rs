@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use super::{Key, Value};
+use super::{Key, Record, Value};
 
 /// Asserts that a key and a value decode to what was encoded, that the key is short enough, and that neither
 /// decodes with a byte cut off or added. `bare_text_last`: the key ends in a bare user string, so a cut or
@@ -34,4 +34,23 @@ where
 #[track_caller]
 pub(crate) fn same_order<K: Key + Ord + Debug>(a: &K, b: &K) {
     assert_eq!(a.cmp(b), a.encode().cmp(&b.encode()), "{a:?} against {b:?}");
+}
+
+/// Asserts that a key and a record still have the bytes of their fixtures, `migrations/fixtures/meta/{what}…`.
+#[track_caller]
+pub(crate) fn golden<K>(what: &str, key: &K, value: &K::Value)
+where
+    K: Key + PartialEq + Debug,
+    K::Value: Record + PartialEq + Debug,
+{
+    golden_key(what, key);
+    let name = format!("meta/{what}-v{}", <K::Value as Record>::VERSION);
+    tidemark_golden::newest(&name, value, K::Value::encode, K::Value::decode);
+}
+
+/// Asserts that a key still has the bytes of its fixture.
+#[track_caller]
+pub(crate) fn golden_key<K: Key + PartialEq + Debug>(what: &str, key: &K) {
+    let name = format!("meta/{what}.key");
+    tidemark_golden::newest(&name, key, |k| k.encode().to_vec(), K::decode);
 }
