@@ -1,0 +1,161 @@
+//! One `tidemark serve` process that can be killed and started again on the same ports and data.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use crate::eventually;
+
+/// The release binary, built once per test process.
+///
+/// # Panics
+/// When the build fails; cargo's own words are on standard error.
+pub fn release_binary() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let built = Command::new(cargo)
+            .args(["build", "--release", "--package", "tidemark", "--bin", "tidemark"])
+            .args(["--message-format", "json-render-diagnostics"])
+            .current_dir(repository())
+            .stderr(Stdio::inherit())
+            .output()
+            .expect("cargo runs");
+        assert!(built.status.success(), "cargo build --release failed");
+        String::from_utf8_lossy(&built.stdout)
+            .lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+            .filter(|message| message["target"]["name"] == "tidemark")
+            .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+            .expect("cargo names the executable")
+    })
+}
+
+/// The repository's root.
+#[must_use]
+pub fn repository() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// A server process.
+#[derive(Debug)]
+pub struct Server {
+    child: Option<Child>,
+    data: PathBuf,
+    kafka: u16,
+    http: u16,
+    flags: Vec<String>,
+}
+
+impl Server {
+    /// Starts a server on free loopback ports and waits until it is ready. `flags` are passed on to `serve`.
+    pub fn start(data: &Path, flags: &[&str]) -> Self {
+        let (kafka, http) = (free_port(), free_port());
+        let flags = flags.iter().map(|f| (*f).to_owned()).collect();
+        let mut server = Self { child: None, data: data.into(), kafka, http, flags };
+        server.restart();
+        server
+    }
+
+    /// The Kafka bootstrap address.
+    #[must_use]
+    pub fn bootstrap(&self) -> String {
+        format!("127.0.0.1:{}", self.kafka)
+    }
+
+    /// A URL of the HTTP side.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.http)
+    }
+
+    /// Starts the process (again), on the same ports and data, and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it exits instead, or is not ready within a minute.
+    pub fn restart(&mut self) {
+        self.spawn();
+        let ready = self.url("/readyz");
+        eventually("server is ready", || {
+            let child = self.child.as_mut().expect("just spawned");
+            if let Some(status) = child.try_wait().expect("child can be asked") {
+                panic!("the server exited with {status} before it was ready; its log is above");
+            }
+            get(&ready).is_ok()
+        });
+    }
+
+    /// Starts the process without waiting for anything.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn spawn(&mut self) {
+        let child = Command::new(release_binary())
+            .arg("serve")
+            .args(["--node-data-dir", &self.data.to_string_lossy()])
+            .args(["--kafka-listen", &self.bootstrap()])
+            .args(["--http-listen", &format!("127.0.0.1:{}", self.http)])
+            .args(["--log-output-filter", "warn"])
+            .args(&self.flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the server starts");
+        self.child = Some(child);
+    }
+
+    /// `kill -9`.
+    ///
+    /// # Panics
+    /// When no process is running.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("a server is running");
+        child.kill().expect("the server can be killed");
+        child.wait().expect("the server is reaped");
+    }
+
+    /// SIGTERM, then waits for the drain.
+    ///
+    /// # Panics
+    /// When no process is running.
+    pub fn terminate(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("a server is running");
+        let sent = Command::new("kill").arg(child.id().to_string()).status().expect("kill runs");
+        assert!(sent.success());
+        child.wait().expect("the server is reaped")
+    }
+
+    /// Creates a topic over HTTP.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub fn create_topic(&self, name: &str, partitions: u32) {
+        let body = serde_json::json!({ "name": name, "partitions": partitions });
+        ureq::post(self.url("/v1/topics")).send_json(body).expect("the topic is created");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _killed = child.kill();
+            let _reaped = child.wait();
+        }
+    }
+}
+
+/// GETs a URL's body as text.
+///
+/// # Errors
+/// When the server does not answer 2xx within a few seconds.
+pub fn get(url: &str) -> Result<String, ureq::Error> {
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(5))).build().into();
+    agent.get(url).call()?.body_mut().read_to_string()
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a loopback port is free").port()
+}

@@ -1,0 +1,6 @@
+//! Real clients, real processes.
+
+mod clients;
+mod crash;
+mod process;
+mod quickstart;

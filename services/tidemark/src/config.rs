@@ -1,0 +1,132 @@
+//! Settings: plain values from defaults, a TOML file, the environment and flags, in that order.
+//!
+//! One table ([`settings!`](macro@settings) below) makes the types, their defaults, the environment variables, the
+//! flags and the reference that `tidemark config --reference` prints; nothing is listed twice.
+
+mod layers;
+mod values;
+
+pub use layers::{ConfigError, Loaded, SettingDoc, Source, load};
+pub use values::{ByteCount, Span};
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use tidemark_telemetry::LogFormat;
+
+/// Makes a section struct per group with serde and defaults, and one documented row per setting.
+macro_rules! settings {
+    ($($(#[doc = $section_doc:literal])* $section:ident: $ty:ident {
+        $($(#[doc = $doc:literal])* $key:ident: $vty:ty = $default:expr;)*
+    })*) => {
+        $(
+            $(#[doc = $section_doc])*
+            #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+            #[serde(default)]
+            pub struct $ty { $($(#[doc = $doc])* pub $key: $vty,)* }
+
+            impl Default for $ty {
+                fn default() -> Self {
+                    Self { $($key: $default,)* }
+                }
+            }
+        )*
+
+        /// Every setting of the process.
+        #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+        #[serde(default)]
+        pub struct Settings { $($(#[doc = $section_doc])* pub $section: $ty,)* }
+
+        /// Every setting with its documentation, in the reference's order.
+        pub const SETTINGS: &[SettingDoc] = &[
+            $($(SettingDoc {
+                section: stringify!($section),
+                key: stringify!($key),
+                doc: &[$($doc),*],
+            },)*)*
+        ];
+    };
+}
+
+settings! {
+    /// The process itself.
+    node: NodeSettings {
+        /// Folder for everything the service keeps: metadata, the write-ahead log, the lock.
+        data_dir: PathBuf = PathBuf::from("tidemark-data");
+        /// How long a drain may take after SIGTERM before the process exits anyway.
+        drain: Span = Span::from_secs(20);
+    }
+    /// The Kafka protocol's listener.
+    kafka: KafkaSettings {
+        /// Address to listen on. Without configured auth it must be a loopback address.
+        listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 9092));
+        /// Host name that clients are told to connect to; empty means the listen address.
+        advertised_host: String = String::new();
+        /// Port that clients are told to connect to; 0 means the port that is listened on.
+        advertised_port: u16 = 0;
+        /// Connections at the most; one more is closed at once.
+        connections_max: usize = 20_000;
+        /// Memory for requests being read or served, over all connections.
+        request_memory: ByteCount = ByteCount::mib(256);
+        /// A connection that sends nothing for this long is closed.
+        idle_timeout: Span = Span::from_secs(600);
+    }
+    /// The HTTP listener.
+    http: HttpSettings {
+        /// Address to listen on. Without configured auth it must be a loopback address.
+        listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8080));
+        /// Connections at the most; more wait in the operating system's queue.
+        connections_max: usize = 10_000;
+        /// Largest request body that is held in memory.
+        body_bytes_max: ByteCount = ByteCount::mib(16);
+    }
+    /// Topics that clients create.
+    topics: TopicSettings {
+        /// Whether a Kafka client's metadata request creates a topic it names.
+        auto_create: bool = true;
+        /// Partitions of a topic that was created without a count.
+        partitions: i32 = 1;
+    }
+    /// The log.
+    log: LogSettings {
+        /// Shards of a new service; fixed once the service has data.
+        shards: u32 = tidemark_types::limits::SHARDS_DEFAULT;
+        /// Memory for recent batches, shared by all partitions.
+        tail_cache: ByteCount = ByteCount::mib(64);
+        /// An extent rolls at this size.
+        roll_size: ByteCount = ByteCount(tidemark_types::limits::EXTENT_ROLL_BYTES);
+        /// An extent that has data rolls at this age.
+        roll_age: Span = Span::from_millis(tidemark_types::limits::EXTENT_ROLL_MS);
+    }
+    /// The write-ahead log on the local disk.
+    wal: WalSettings {
+        /// Size of one segment file.
+        segment_size: ByteCount = ByteCount::mib(64);
+        /// Disk space the write-ahead log may take. When it is used up, appends are refused with a retriable error.
+        disk_budget: ByteCount = ByteCount::gib(64);
+    }
+    /// Consumer groups.
+    groups: GroupSettings {
+        /// How long the first rebalance of an empty group waits for more members.
+        initial_rebalance_delay: Span = Span::from_secs(3);
+        /// Members of one group at the most.
+        max_size: usize = 10_000;
+        /// Smallest session timeout a member may ask for.
+        session_timeout_min: Span = Span::from_secs(6);
+        /// Largest session timeout a member may ask for.
+        session_timeout_max: Span = Span::from_secs(1800);
+        /// Offsets of a group that has been empty for this long expire.
+        offsets_retention: Span = Span::from_secs(7 * 24 * 3600);
+    }
+    /// Logs of the process.
+    log_output: LogOutputSettings {
+        /// What is logged: `info`, or directives such as `warn,tidemark_log=debug`.
+        filter: String = String::from("info");
+        /// `text` for people, `json` for collectors.
+        format: LogFormat = LogFormat::Text;
+    }
+}
+
+#[cfg(test)]
+mod tests;
