@@ -1,3 +1,7 @@
-//! The one binary.
-mod config;
-fn main() {}
+//! `tidemark`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tidemark::cli::main()
+}

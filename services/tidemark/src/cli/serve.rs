@@ -1,0 +1,3 @@
+//! Placeholder.
+use super::CliError;
+pub(super) fn run(_m: Option<&clap::ArgMatches>) -> Result<(), CliError> { Ok(()) }

@@ -1,0 +1,20 @@
+//! `tidemark status`.
+
+use serde_json::Value;
+
+use super::client::Api;
+use super::output::{array, cell};
+use super::{CliError, Output};
+
+/// Shows the service's state and that of each shard.
+pub(super) fn run(api: &Api, out: Output) -> Result<(), CliError> {
+    let status = api.get("/v1/status")?;
+    if !out.json {
+        let field = |key: &str| cell(&status[key]);
+        out.line(&format!("tidemark {} · cluster {} · node {} · up {} s", field("version"), field("cluster_id"), field("node"), field("uptime_s")))?;
+    }
+    out.show(&status, &["shard", "state", "epoch", "detail"], |status| {
+        let row = |s: &Value| ["shard", "state", "epoch", "detail"].map(|k| cell(&s[k])).to_vec();
+        array(status, "shards").iter().map(row).collect()
+    })
+}
