@@ -1,7 +1,10 @@
 //! Driving the real binary and real clients: processes, ports, and the toolchains the clients need.
 //!
 //! These tests use the release binary, the ambient clock and the operating system on purpose.
-#![expect(clippy::disallowed_methods, reason = "this crate drives real processes")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this crate drives real processes"
+)]
 
 mod server;
 pub mod tools;

@@ -17,7 +17,14 @@ pub fn release_binary() -> &'static Path {
     BUILT.get_or_init(|| {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo)
-            .args(["build", "--release", "--package", "tidemark", "--bin", "tidemark"])
+            .args([
+                "build",
+                "--release",
+                "--package",
+                "tidemark",
+                "--bin",
+                "tidemark",
+            ])
             .args(["--message-format", "json-render-diagnostics"])
             .current_dir(repository())
             .stderr(Stdio::inherit())
@@ -54,7 +61,13 @@ impl Server {
     pub fn start(data: &Path, flags: &[&str]) -> Self {
         let (kafka, http) = (free_port(), free_port());
         let flags = flags.iter().map(|f| (*f).to_owned()).collect();
-        let mut server = Self { child: None, data: data.into(), kafka, http, flags };
+        let mut server = Self {
+            child: None,
+            data: data.into(),
+            kafka,
+            http,
+            flags,
+        };
         server.restart();
         server
     }
@@ -122,7 +135,10 @@ impl Server {
     /// When no process is running.
     pub fn terminate(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("a server is running");
-        let sent = Command::new("kill").arg(child.id().to_string()).status().expect("kill runs");
+        let sent = Command::new("kill")
+            .arg(child.id().to_string())
+            .status()
+            .expect("kill runs");
         assert!(sent.success());
         child.wait().expect("the server is reaped")
     }
@@ -133,7 +149,9 @@ impl Server {
     /// When the server refuses.
     pub fn create_topic(&self, name: &str, partitions: u32) {
         let body = serde_json::json!({ "name": name, "partitions": partitions });
-        ureq::post(self.url("/v1/topics")).send_json(body).expect("the topic is created");
+        ureq::post(self.url("/v1/topics"))
+            .send_json(body)
+            .expect("the topic is created");
     }
 }
 
@@ -151,11 +169,16 @@ impl Drop for Server {
 /// # Errors
 /// When the server does not answer 2xx within a few seconds.
 pub fn get(url: &str) -> Result<String, ureq::Error> {
-    let agent: ureq::Agent =
-        ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(5))).build().into();
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_global(Some(Duration::from_secs(5)))
+        .build()
+        .into();
     agent.get(url).call()?.body_mut().read_to_string()
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a loopback port is free").port()
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|l| l.local_addr())
+        .expect("a loopback port is free")
+        .port()
 }

@@ -4,7 +4,6 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-
 /// Something a test needs and could not get.
 #[derive(Debug)]
 pub struct Missing(String);
@@ -43,7 +42,12 @@ fn run(command: &mut Command, what: &str) -> Result<(), Missing> {
 }
 
 fn works(program: &str, arg: &str) -> bool {
-    Command::new(program).arg(arg).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+    Command::new(program)
+        .arg(arg)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success())
 }
 
 /// One installation at a time: the suites run in parallel.
@@ -53,12 +57,25 @@ static INSTALLING: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
 ///
 /// # Errors
 /// Names the program when it is neither there nor installable.
-pub fn program(name: &'static str, package: &'static str, probe: &str) -> Result<&'static str, Missing> {
+pub fn program(
+    name: &'static str,
+    package: &'static str,
+    probe: &str,
+) -> Result<&'static str, Missing> {
     let _one = INSTALLING.lock();
     if !works(name, probe) {
         let what = format!("{name} (Debian package {package})");
         run(Command::new("apt-get").args(["update", "-qq"]), &what)?;
-        run(Command::new("apt-get").args(["install", "-qq", "-y", "--no-install-recommends", package]), &what)?;
+        run(
+            Command::new("apt-get").args([
+                "install",
+                "-qq",
+                "-y",
+                "--no-install-recommends",
+                package,
+            ]),
+            &what,
+        )?;
     }
     Ok(name)
 }
@@ -73,9 +90,16 @@ pub fn python() -> Result<PathBuf, Missing> {
     let python = venv.join("bin/python");
     let requirements = clients().join("python/requirements.txt");
     if !up_to_date(&venv, &requirements) {
-        run(Command::new("python3").args(["-m", "venv"]).arg(&venv), "python3 with venv")?;
+        run(
+            Command::new("python3").args(["-m", "venv"]).arg(&venv),
+            "python3 with venv",
+        )?;
         let mut pip = Command::new(&python);
-        run(pip.args(["-m", "pip", "install", "-q", "-r"]).arg(&requirements), "the Python clients (pip)")?;
+        run(
+            pip.args(["-m", "pip", "install", "-q", "-r"])
+                .arg(&requirements),
+            "the Python clients (pip)",
+        )?;
         remember(&venv, &requirements);
     }
     Ok(python)
@@ -95,7 +119,8 @@ pub fn javascript() -> Result<PathBuf, Missing> {
     }
     if !up_to_date(&dir, &source.join("package.json")) {
         let mut npm = Command::new("npm");
-        npm.args(["install", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(&dir);
+        npm.args(["install", "--no-audit", "--no-fund", "--loglevel=error"])
+            .current_dir(&dir);
         run(&mut npm, "kafkajs (npm)")?;
         remember(&dir, &source.join("package.json"));
     }
@@ -113,14 +138,18 @@ pub fn java() -> Result<String, Missing> {
     std::fs::create_dir_all(&dir).expect("the work folder can be made");
     if !up_to_date(&dir, &pom) {
         let mut mvn = Command::new("mvn");
-        mvn.args(["-q", "-B", "dependency:copy-dependencies", "-f"]).arg(&pom);
+        mvn.args(["-q", "-B", "dependency:copy-dependencies", "-f"])
+            .arg(&pom);
         mvn.arg(format!("-DoutputDirectory={}", dir.join("lib").display()));
         run(&mut mvn, "the Java client (Maven)")?;
         remember(&dir, &pom);
     }
     let class_path = format!("{0}/lib/*:{0}/classes", dir.display());
     let mut javac = Command::new("javac");
-    javac.args(["-cp", &class_path, "-d"]).arg(dir.join("classes")).arg(clients().join("java/src/Client.java"));
+    javac
+        .args(["-cp", &class_path, "-d"])
+        .arg(dir.join("classes"))
+        .arg(clients().join("java/src/Client.java"));
     run(&mut javac, "a JDK (javac)")?;
     Ok(class_path)
 }

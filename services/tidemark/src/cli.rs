@@ -21,10 +21,19 @@ use output::Output;
 
 /// Where commands find the service, and how they print.
 #[derive(Parser, Debug)]
-#[command(name = "tidemark", version, about = "A serverless-style cloud log: Kafka and HTTP over one log")]
+#[command(
+    name = "tidemark",
+    version,
+    about = "A serverless-style cloud log: Kafka and HTTP over one log"
+)]
 struct Cli {
     /// The service's HTTP address.
-    #[arg(long, global = true, env = "TIDEMARK_URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(
+        long,
+        global = true,
+        env = "TIDEMARK_URL",
+        default_value = "http://127.0.0.1:8080"
+    )]
     url: String,
     /// Print JSON instead of tables.
     #[arg(long, global = true)]

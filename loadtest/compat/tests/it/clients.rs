@@ -12,7 +12,11 @@ fn scenario(name: &str, mut command: Command) {
     let topic = format!("compat-{name}");
     server.create_topic(&topic, 4);
     command.args([server.bootstrap(), topic, format!("group-{name}")]);
-    let mut client = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the client starts");
+    let mut client = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the client starts");
     let mut to_client = client.stdin.take().unwrap();
     let mut last = String::new();
     for line in BufReader::new(client.stdout.take().unwrap()).lines() {
@@ -24,7 +28,10 @@ fn scenario(name: &str, mut command: Command) {
         }
     }
     let status = client.wait().expect("the client is reaped");
-    assert!(status.success() && last.starts_with("ok "), "{name} ended with {status}, last line {last:?}");
+    assert!(
+        status.success() && last.starts_with("ok "),
+        "{name} ended with {status}, last line {last:?}"
+    );
 }
 
 #[test]
@@ -65,9 +72,17 @@ fn java() {
 
 #[test]
 fn kcat() {
-    tools::with(|| tools::program("kcat", "kcat", "-V"), |kcat| {
-        let mut command = Command::new("bash");
-        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/clients/kcat/client.sh")).env("KCAT", kcat);
-        scenario("kcat", command);
-    });
+    tools::with(
+        || tools::program("kcat", "kcat", "-V"),
+        |kcat| {
+            let mut command = Command::new("bash");
+            command
+                .arg(concat!(
+                    env!("CARGO_MANIFEST_DIR"),
+                    "/clients/kcat/client.sh"
+                ))
+                .env("KCAT", kcat);
+            scenario("kcat", command);
+        },
+    );
 }

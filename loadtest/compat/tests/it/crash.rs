@@ -11,15 +11,26 @@ const ROUNDS: u32 = 50;
 const LIFE_MS_MAX: u64 = 800;
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "the moment of each kill is random on purpose; the seed is printed")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the moment of each kill is random on purpose; the seed is printed"
+)]
 fn fifty_kills_lose_nothing_acked_and_duplicate_nothing() {
     tools::with(tools::python, |python| {
-        let seed = std::env::var("TIDEMARK_CRASH_SEED").map_or_else(|_| fastrand::u64(..), |s| s.parse().unwrap());
+        let seed = std::env::var("TIDEMARK_CRASH_SEED")
+            .map_or_else(|_| fastrand::u64(..), |s| s.parse().unwrap());
         println!("TIDEMARK_CRASH_SEED={seed}");
         let mut random = fastrand::Rng::with_seed(seed);
         let data = tempfile::tempdir().unwrap();
         // Small segments and extents, so that the kills also hit rolls and recycled segments.
-        let small = ["--wal-segment-size", "4MiB", "--log-roll-size", "2MiB", "--groups-initial-rebalance-delay", "0s"];
+        let small = [
+            "--wal-segment-size",
+            "4MiB",
+            "--log-roll-size",
+            "2MiB",
+            "--groups-initial-rebalance-delay",
+            "0s",
+        ];
         let mut server = Server::start(data.path(), &small);
         server.create_topic("crash", 4);
         let mut load = Command::new(python)
@@ -32,12 +43,19 @@ fn fifty_kills_lose_nothing_acked_and_duplicate_nothing() {
         for round in 0..ROUNDS {
             std::thread::sleep(Duration::from_millis(random.u64(..LIFE_MS_MAX)));
             server.kill();
-            assert!(load.try_wait().unwrap().is_none(), "the load died in round {round}");
+            assert!(
+                load.try_wait().unwrap().is_none(),
+                "the load died in round {round}"
+            );
             server.restart();
         }
         writeln!(load.stdin.take().unwrap(), "stop").unwrap();
         let mut said = String::new();
-        load.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+        load.stdout
+            .take()
+            .unwrap()
+            .read_to_string(&mut said)
+            .unwrap();
         let status = load.wait().unwrap();
         println!("{said}");
         assert!(status.success(), "seed {seed}: {status}");

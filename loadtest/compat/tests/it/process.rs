@@ -22,7 +22,14 @@ fn a_data_folder_in_use_is_refused_with_a_message() {
     let data = tempfile::tempdir().unwrap();
     let _running = Server::start(data.path(), &[]);
     let dir = data.path().to_string_lossy().into_owned();
-    let second = serve(&["--node-data-dir", &dir, "--kafka-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]);
+    let second = serve(&[
+        "--node-data-dir",
+        &dir,
+        "--kafka-listen",
+        "127.0.0.1:0",
+        "--http-listen",
+        "127.0.0.1:0",
+    ]);
     assert!(!second.status.success());
     let said = stderr(&second);
     assert!(said.contains("in use") && said.contains(&dir), "{said}");
@@ -35,8 +42,19 @@ fn a_port_in_use_is_refused_with_a_message() {
     let data = tempfile::tempdir().unwrap();
     let dir = data.path().to_string_lossy().into_owned();
     for flag in ["--kafka-listen", "--http-listen"] {
-        let other = if flag == "--kafka-listen" { "--http-listen" } else { "--kafka-listen" };
-        let refused = serve(&["--node-data-dir", &dir, flag, &address, other, "127.0.0.1:0"]);
+        let other = if flag == "--kafka-listen" {
+            "--http-listen"
+        } else {
+            "--kafka-listen"
+        };
+        let refused = serve(&[
+            "--node-data-dir",
+            &dir,
+            flag,
+            &address,
+            other,
+            "127.0.0.1:0",
+        ]);
         assert!(!refused.status.success());
         let said = stderr(&refused);
         assert!(said.contains(&address), "{said}");
@@ -49,7 +67,11 @@ fn an_address_beyond_loopback_is_refused_without_auth() {
     let dir = data.path().to_string_lossy().into_owned();
     let refused = serve(&["--node-data-dir", &dir, "--kafka-listen", "0.0.0.0:0"]);
     assert!(!refused.status.success());
-    assert!(stderr(&refused).contains("loopback"), "{}", stderr(&refused));
+    assert!(
+        stderr(&refused).contains("loopback"),
+        "{}",
+        stderr(&refused)
+    );
 }
 
 #[test]
@@ -71,8 +93,16 @@ fn an_unknown_setting_is_a_warning_and_a_bad_value_is_an_error_that_names_it() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("tidemark.toml");
     #[expect(clippy::disallowed_methods, reason = "a test's fixture")]
-    std::fs::write(&file, "[kafka]\nlissten = \"x\"\n[wal]\nsegment_size = \"many\"\n").unwrap();
+    std::fs::write(
+        &file,
+        "[kafka]\nlissten = \"x\"\n[wal]\nsegment_size = \"many\"\n",
+    )
+    .unwrap();
     let refused = serve(&["--config", &file.to_string_lossy()]);
     assert!(!refused.status.success());
-    assert!(stderr(&refused).contains("wal.segment_size"), "{}", stderr(&refused));
+    assert!(
+        stderr(&refused).contains("wal.segment_size"),
+        "{}",
+        stderr(&refused)
+    );
 }

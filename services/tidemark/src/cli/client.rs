@@ -23,7 +23,10 @@ impl Api {
             .timeout_connect(Some(Duration::from_secs(5)))
             .build()
             .into();
-        Self { base: base.trim_end_matches('/').to_owned(), agent }
+        Self {
+            base: base.trim_end_matches('/').to_owned(),
+            agent,
+        }
     }
 
     pub(super) fn get(&self, path: &str) -> Result<Value, CliError> {
@@ -43,8 +46,16 @@ impl Api {
     }
 
     /// The lines of a streamed answer, as they arrive.
-    pub(super) fn lines(&self, path: &str, accept: &str) -> Result<impl Iterator<Item = std::io::Result<String>>, CliError> {
-        let sent = self.agent.get(self.url(path)).header("accept", accept).call();
+    pub(super) fn lines(
+        &self,
+        path: &str,
+        accept: &str,
+    ) -> Result<impl Iterator<Item = std::io::Result<String>>, CliError> {
+        let sent = self
+            .agent
+            .get(self.url(path))
+            .header("accept", accept)
+            .call();
         let response = self.checked(sent)?;
         Ok(BufReader::new(response.into_body().into_reader()).lines())
     }
@@ -55,16 +66,28 @@ impl Api {
 
     fn json(&self, sent: Result<Response<Body>, ureq::Error>) -> Result<Value, CliError> {
         let mut response = self.checked(sent)?;
-        let text = response.body_mut().read_to_string().map_err(|e| self.unreachable(&e))?;
+        let text = response
+            .body_mut()
+            .read_to_string()
+            .map_err(|e| self.unreachable(&e))?;
         if text.is_empty() {
             return Ok(Value::Null);
         }
-        serde_json::from_str(&text)
-            .map_err(|e| CliError::local("bad_answer", format!("read the answer of {}", self.base), e, "Is this a Tidemark service?"))
+        serde_json::from_str(&text).map_err(|e| {
+            CliError::local(
+                "bad_answer",
+                format!("read the answer of {}", self.base),
+                e,
+                "Is this a Tidemark service?",
+            )
+        })
     }
 
     /// The response when its status is a success, else the problem document as an error.
-    fn checked(&self, sent: Result<Response<Body>, ureq::Error>) -> Result<Response<Body>, CliError> {
+    fn checked(
+        &self,
+        sent: Result<Response<Body>, ureq::Error>,
+    ) -> Result<Response<Body>, CliError> {
         let mut response = sent.map_err(|e| self.unreachable(&e))?;
         if response.status().is_success() {
             return Ok(response);
@@ -94,7 +117,9 @@ pub(super) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                out.push(char::from(byte))
+            }
             other => out.push_str(&format!("%{other:02X}")),
         }
     }

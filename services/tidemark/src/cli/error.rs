@@ -34,8 +34,18 @@ pub enum CliError {
 
 impl CliError {
     /// A failure on this side.
-    pub fn local(code: &'static str, what: impl Into<String>, cause: impl ToString, hint: impl Into<String>) -> Self {
-        Self::Local { code, what: what.into(), cause: cause.to_string(), hint: hint.into() }
+    pub fn local(
+        code: &'static str,
+        what: impl Into<String>,
+        cause: impl ToString,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self::Local {
+            code,
+            what: what.into(),
+            cause: cause.to_string(),
+            hint: hint.into(),
+        }
     }
 
     /// The text for standard error; with `json`, one JSON object.
@@ -47,7 +57,10 @@ impl CliError {
             Self::PipeClosed => return String::new(),
         };
         if json {
-            return format!("{}\n", serde_json::json!({ "code": code, "detail": self.to_string(), "hint": hint }));
+            return format!(
+                "{}\n",
+                serde_json::json!({ "code": code, "detail": self.to_string(), "hint": hint })
+            );
         }
         let mut text = format!("error[{code}]: {self}\n");
         if !hint.is_empty() {
@@ -72,9 +85,18 @@ mod tests {
 
     #[test]
     fn an_error_shows_its_code_cause_and_hint() {
-        let error = CliError::local("bind", "listen on 127.0.0.1:9092", "address in use", "choose another port");
+        let error = CliError::local(
+            "bind",
+            "listen on 127.0.0.1:9092",
+            "address in use",
+            "choose another port",
+        );
         let text = error.rendered(false);
-        for part in ["error[bind]", "listen on 127.0.0.1:9092: address in use", "hint: choose another port"] {
+        for part in [
+            "error[bind]",
+            "listen on 127.0.0.1:9092: address in use",
+            "hint: choose another port",
+        ] {
             assert!(text.contains(part), "{text}");
         }
         assert!(error.rendered(true).starts_with('{'));

@@ -29,7 +29,9 @@ impl Output {
             return self.line("(none)");
         }
         let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_header(header.iter().map(|h| h.to_uppercase()));
+        table
+            .load_style(presets::NOTHING)
+            .set_header(header.iter().map(|h| h.to_uppercase()));
         table.add_rows(rows);
         self.line(table.trim_fmt().as_str())
     }
@@ -41,7 +43,11 @@ impl Output {
 
     /// Prints `done` for people, the service's answer for programs.
     pub(super) fn done(self, value: &Value, done: &str) -> Result<(), CliError> {
-        if self.json { self.line(&value.to_string()) } else { self.line(done) }
+        if self.json {
+            self.line(&value.to_string())
+        } else {
+            self.line(done)
+        }
     }
 }
 

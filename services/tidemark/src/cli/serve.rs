@@ -1,3 +1,5 @@
 //! Placeholder.
 use super::CliError;
-pub(super) fn run(_m: Option<&clap::ArgMatches>) -> Result<(), CliError> { Ok(()) }
+pub(super) fn run(_m: Option<&clap::ArgMatches>) -> Result<(), CliError> {
+    Ok(())
+}

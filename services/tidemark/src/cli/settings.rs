@@ -26,7 +26,11 @@ pub(super) fn with_flags(command: clap::Command) -> clap::Command {
         .value_parser(clap::value_parser!(PathBuf))
         .help("TOML file with settings");
     let flags = SETTINGS.iter().map(|doc| {
-        Arg::new(doc.path()).long(doc.flag()).value_name("VALUE").help(help(doc)).help_heading(format!("Settings: {}", doc.section))
+        Arg::new(doc.path())
+            .long(doc.flag())
+            .value_name("VALUE")
+            .help(help(doc))
+            .help_heading(format!("Settings: {}", doc.section))
     });
     command.arg(file).args(flags)
 }
@@ -36,7 +40,11 @@ fn help(doc: &SettingDoc) -> String {
 }
 
 fn prose(doc: &SettingDoc) -> String {
-    doc.doc.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+    doc.doc
+        .iter()
+        .map(|line| line.trim())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn default_of(doc: &SettingDoc) -> String {
@@ -59,14 +67,26 @@ pub(super) fn load(matches: Option<&ArgMatches>) -> Result<Loaded, CliError> {
         None => std::env::var_os("TIDEMARK_CONFIG").map(PathBuf::from),
     };
     let given = |doc: &SettingDoc| matches?.get_one::<String>(&doc.path()).cloned();
-    let flags: BTreeMap<_, _> = SETTINGS.iter().filter_map(|doc| Some((doc.path(), given(doc)?))).collect();
+    let flags: BTreeMap<_, _> = SETTINGS
+        .iter()
+        .filter_map(|doc| Some((doc.path(), given(doc)?)))
+        .collect();
     config::load(file.as_deref(), std::env::vars(), &flags).map_err(|e| {
-        CliError::local("config", "load the settings", e, "`tidemark config --reference` documents every setting.")
+        CliError::local(
+            "config",
+            "load the settings",
+            e,
+            "`tidemark config --reference` documents every setting.",
+        )
     })
 }
 
 /// Runs `tidemark config`.
-pub(super) fn run(args: &ConfigArgs, matches: Option<&ArgMatches>, out: Output) -> Result<(), CliError> {
+pub(super) fn run(
+    args: &ConfigArgs,
+    matches: Option<&ArgMatches>,
+    out: Output,
+) -> Result<(), CliError> {
     if args.reference {
         return out.line(reference().trim_end());
     }
@@ -81,10 +101,18 @@ pub(super) fn run(args: &ConfigArgs, matches: Option<&ArgMatches>, out: Output) 
             json!({ "setting": doc.path(), "value": value_of(&loaded.settings, doc), "from": source })
         })
         .collect();
-    out.show(&Value::Array(settings), &["setting", "value", "from"], |settings| {
-        let row = |s: &Value| ["setting", "value", "from"].map(|k| super::output::cell(&s[k])).to_vec();
-        settings.as_array().into_iter().flatten().map(row).collect()
-    })
+    out.show(
+        &Value::Array(settings),
+        &["setting", "value", "from"],
+        |settings| {
+            let row = |s: &Value| {
+                ["setting", "value", "from"]
+                    .map(|k| super::output::cell(&s[k]))
+                    .to_vec()
+            };
+            settings.as_array().into_iter().flatten().map(row).collect()
+        },
+    )
 }
 
 /// The reference of all settings as Markdown; `services/tidemark/SETTINGS.md` is this text.
@@ -97,9 +125,18 @@ fn reference() -> String {
     for doc in SETTINGS {
         if doc.section != section {
             section = doc.section;
-            text += &format!("\n## [{section}]\n\n| key | default | environment | flag | meaning |\n|---|---|---|---|---|\n");
+            text += &format!(
+                "\n## [{section}]\n\n| key | default | environment | flag | meaning |\n|---|---|---|---|---|\n"
+            );
         }
-        text += &format!("| `{}` | `{}` | `{}` | `--{}` | {} |\n", doc.key, default_of(doc), doc.env(), doc.flag(), prose(doc));
+        text += &format!(
+            "| `{}` | `{}` | `{}` | `--{}` | {} |\n",
+            doc.key,
+            default_of(doc),
+            doc.env(),
+            doc.flag(),
+            prose(doc)
+        );
     }
     text
 }
@@ -112,7 +149,10 @@ mod tests {
     fn the_reference_in_the_tree_is_the_generated_one() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/SETTINGS.md");
         if std::env::var_os("TIDEMARK_WRITE").is_some() {
-            #[expect(clippy::disallowed_methods, reason = "a test that rewrites its fixture")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a test that rewrites its fixture"
+            )]
             std::fs::write(path, reference()).unwrap();
         }
         let found = std::fs::read_to_string(path).unwrap_or_default();
@@ -121,7 +161,11 @@ mod tests {
 
     #[test]
     fn flags_reach_the_settings() {
-        let matches = with_flags(clap::Command::new("serve")).get_matches_from(["serve", "--log-shards", "9"]);
+        let matches = with_flags(clap::Command::new("serve")).get_matches_from([
+            "serve",
+            "--log-shards",
+            "9",
+        ]);
         assert_eq!(load(Some(&matches)).unwrap().settings.log.shards, 9);
     }
 }

@@ -11,10 +11,20 @@ pub(super) fn run(api: &Api, out: Output) -> Result<(), CliError> {
     let status = api.get("/v1/status")?;
     if !out.json {
         let field = |key: &str| cell(&status[key]);
-        out.line(&format!("tidemark {} · cluster {} · node {} · up {} s", field("version"), field("cluster_id"), field("node"), field("uptime_s")))?;
+        out.line(&format!(
+            "tidemark {} · cluster {} · node {} · up {} s",
+            field("version"),
+            field("cluster_id"),
+            field("node"),
+            field("uptime_s")
+        ))?;
     }
     out.show(&status, &["shard", "state", "epoch", "detail"], |status| {
-        let row = |s: &Value| ["shard", "state", "epoch", "detail"].map(|k| cell(&s[k])).to_vec();
+        let row = |s: &Value| {
+            ["shard", "state", "epoch", "detail"]
+                .map(|k| cell(&s[k]))
+                .to_vec()
+        };
         array(status, "shards").iter().map(row).collect()
     })
 }

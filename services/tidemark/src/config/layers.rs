@@ -130,21 +130,34 @@ struct Layers {
 impl Layers {
     fn new() -> Self {
         let settings = Settings::default();
-        Self { loaded: Loaded { settings, sources: BTreeMap::new(), warnings: Vec::new() } }
+        Self {
+            loaded: Loaded {
+                settings,
+                sources: BTreeMap::new(),
+                warnings: Vec::new(),
+            },
+        }
     }
 
     fn file(&mut self, path: &Path) -> Result<(), ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| ConfigError::Unreadable { path: path.into(), why: e.to_string() })?;
-        let table: toml::Table = toml::from_str(&text)
-            .map_err(|e| ConfigError::Syntax { path: path.into(), why: e.to_string() })?;
+        let text = std::fs::read_to_string(path).map_err(|e| ConfigError::Unreadable {
+            path: path.into(),
+            why: e.to_string(),
+        })?;
+        let table: toml::Table = toml::from_str(&text).map_err(|e| ConfigError::Syntax {
+            path: path.into(),
+            why: e.to_string(),
+        })?;
         for (section, body) in table {
             let toml::Value::Table(body) = body else {
                 self.warn_unknown(path, &section);
                 continue;
             };
             for (key, value) in body {
-                match SETTINGS.iter().find(|d| d.section == section && d.key == key) {
+                match SETTINGS
+                    .iter()
+                    .find(|d| d.section == section && d.key == key)
+                {
                     Some(doc) => self.value(doc, value, Source::File(path.into()))?,
                     None => self.warn_unknown(path, &format!("{section}.{key}")),
                 }
@@ -154,8 +167,13 @@ impl Layers {
     }
 
     fn warn_unknown(&mut self, path: &Path, key: &str) {
-        let hint = closest(key).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-        self.loaded.warnings.push(format!("{}: unknown setting {key} is ignored{hint}", path.display()));
+        let hint = closest(key)
+            .map(|near| format!("; did you mean {near}?"))
+            .unwrap_or_default();
+        self.loaded.warnings.push(format!(
+            "{}: unknown setting {key} is ignored{hint}",
+            path.display()
+        ));
     }
 
     fn env(&mut self, env: impl IntoIterator<Item = (String, String)>) -> Result<(), ConfigError> {
@@ -165,7 +183,10 @@ impl Layers {
             }
             match SETTINGS.iter().find(|d| d.env() == name) {
                 Some(doc) => self.text(doc, &text, Source::Env(name))?,
-                None => self.loaded.warnings.push(format!("environment: unknown setting {name} is ignored")),
+                None => self
+                    .loaded
+                    .warnings
+                    .push(format!("environment: unknown setting {name} is ignored")),
             }
         }
         Ok(())
@@ -178,17 +199,29 @@ impl Layers {
             toml::Value::Boolean(_) => text.parse().map(toml::Value::Boolean).ok(),
             _ => None,
         };
-        self.value(doc, value.unwrap_or_else(|| toml::Value::String(text.into())), source)
+        self.value(
+            doc,
+            value.unwrap_or_else(|| toml::Value::String(text.into())),
+            source,
+        )
     }
 
-    fn value(&mut self, doc: &SettingDoc, value: toml::Value, source: Source) -> Result<(), ConfigError> {
+    fn value(
+        &mut self,
+        doc: &SettingDoc,
+        value: toml::Value,
+        source: Source,
+    ) -> Result<(), ConfigError> {
         let mut table = self.as_table();
         table[doc.section][doc.key] = value;
-        self.loaded.settings = table.try_into().map_err(|e: toml::de::Error| ConfigError::Value {
-            path: doc.path(),
-            source_name: source.to_string(),
-            why: e.message().to_owned(),
-        })?;
+        self.loaded.settings =
+            table
+                .try_into()
+                .map_err(|e: toml::de::Error| ConfigError::Value {
+                    path: doc.path(),
+                    source_name: source.to_string(),
+                    why: e.message().to_owned(),
+                })?;
         self.loaded.sources.insert(doc.path(), source);
         Ok(())
     }
@@ -199,7 +232,12 @@ impl Layers {
 }
 
 /// Variables of the project that are no settings.
-const RESERVED_ENV: [&str; 4] = ["TIDEMARK_WRITE", "TIDEMARK_CONFIG", "TIDEMARK_URL", "TIDEMARK_FDB_CLUSTER_FILE"];
+const RESERVED_ENV: [&str; 4] = [
+    "TIDEMARK_WRITE",
+    "TIDEMARK_CONFIG",
+    "TIDEMARK_URL",
+    "TIDEMARK_FDB_CLUSTER_FILE",
+];
 
 /// The known setting that shares the most with an unknown one, if it shares enough to be worth naming.
 fn closest(key: &str) -> Option<String> {

@@ -3,7 +3,10 @@ use std::collections::BTreeMap;
 use super::*;
 
 fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    pairs
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect()
 }
 
 fn file(text: &str) -> tempfile::NamedTempFile {
@@ -15,24 +18,41 @@ fn file(text: &str) -> tempfile::NamedTempFile {
 
 #[test]
 fn flags_beat_the_environment_which_beats_the_file_which_beats_defaults() {
-    let toml = file("[kafka]\nlisten = \"127.0.0.1:1\"\nconnections_max = 7\n[http]\nlisten = \"127.0.0.1:2\"\n");
+    let toml = file(
+        "[kafka]\nlisten = \"127.0.0.1:1\"\nconnections_max = 7\n[http]\nlisten = \"127.0.0.1:2\"\n",
+    );
     let flags = BTreeMap::from([("kafka.listen".to_owned(), "127.0.0.1:3".to_owned())]);
-    let env = env(&[("TIDEMARK_KAFKA_LISTEN", "127.0.0.1:4"), ("TIDEMARK_HTTP_LISTEN", "127.0.0.1:5")]);
+    let env = env(&[
+        ("TIDEMARK_KAFKA_LISTEN", "127.0.0.1:4"),
+        ("TIDEMARK_HTTP_LISTEN", "127.0.0.1:5"),
+    ]);
     let loaded = load(Some(toml.path()), env, &flags).unwrap();
     assert_eq!(loaded.settings.kafka.listen.port(), 3);
     assert_eq!(loaded.settings.http.listen.port(), 5);
     assert_eq!(loaded.settings.kafka.connections_max, 7);
     assert_eq!(loaded.settings.log, LogSettings::default());
-    assert_eq!(loaded.sources["kafka.listen"], Source::Flag("kafka-listen".into()));
+    assert_eq!(
+        loaded.sources["kafka.listen"],
+        Source::Flag("kafka-listen".into())
+    );
     assert!(loaded.warnings.is_empty());
 }
 
 #[test]
 fn unknown_keys_are_warned_about_with_the_nearest_name() {
     let toml = file("[kafka]\nlissten = \"127.0.0.1:1\"\n[nonsense]\nx = 1\n");
-    let loaded = load(Some(toml.path()), env(&[("TIDEMARK_KAFKA_NOPE", "1")]), &BTreeMap::new()).unwrap();
+    let loaded = load(
+        Some(toml.path()),
+        env(&[("TIDEMARK_KAFKA_NOPE", "1")]),
+        &BTreeMap::new(),
+    )
+    .unwrap();
     assert_eq!(loaded.warnings.len(), 3, "{:?}", loaded.warnings);
-    assert!(loaded.warnings[0].contains("did you mean kafka.listen"), "{:?}", loaded.warnings);
+    assert!(
+        loaded.warnings[0].contains("did you mean kafka.listen"),
+        "{:?}",
+        loaded.warnings
+    );
 }
 
 #[test]
@@ -43,14 +63,21 @@ fn a_bad_value_names_the_setting_and_where_it_came_from() {
         (("TIDEMARK_TOPICS_PARTITIONS", "x"), "i32"),
         (("TIDEMARK_TOPICS_AUTO_CREATE", "maybe"), "boolean"),
     ] {
-        let error = load(None, env(&[pair]), &BTreeMap::new()).unwrap_err().to_string();
+        let error = load(None, env(&[pair]), &BTreeMap::new())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(pair.0) && error.contains(told), "{error}");
     }
 }
 
 #[test]
 fn a_missing_or_malformed_file_is_named() {
-    let missing = load(Some("/nowhere/tidemark.toml".as_ref()), [], &BTreeMap::new()).unwrap_err();
+    let missing = load(
+        Some("/nowhere/tidemark.toml".as_ref()),
+        [],
+        &BTreeMap::new(),
+    )
+    .unwrap_err();
     assert!(missing.to_string().contains("/nowhere/tidemark.toml"));
     let toml = file("[kafka\n");
     let malformed = load(Some(toml.path()), [], &BTreeMap::new()).unwrap_err();

@@ -43,7 +43,9 @@ impl FromStr for ByteCount {
 impl fmt::Display for ByteCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const UNITS: [(&str, u32); 4] = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
-        let whole = UNITS.iter().find(|(_, shift)| self.0 > 0 && self.0.is_multiple_of(1 << shift));
+        let whole = UNITS
+            .iter()
+            .find(|(_, shift)| self.0 > 0 && self.0.is_multiple_of(1 << shift));
         match whole {
             Some((unit, shift)) => write!(f, "{}{unit}", self.0 >> shift),
             None => write!(f, "{}", self.0),
@@ -128,7 +130,9 @@ impl<T: FromStr<Err = String>> serde::de::Visitor<'_> for Text<T> {
     }
 
     fn visit_u64<E: serde::de::Error>(self, n: u64) -> Result<T, E> {
-        let make = self.number.ok_or_else(|| E::custom(format!("{n} needs a unit, such as \"{n}s\" or \"{n}ms\"")))?;
+        let make = self
+            .number
+            .ok_or_else(|| E::custom(format!("{n} needs a unit, such as \"{n}s\" or \"{n}ms\"")))?;
         Ok(make(n))
     }
 }
