@@ -1,0 +1,48 @@
+//! Settings of a log node.
+
+/// Settings of a log node. All sizes in bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogNodeConfig {
+    /// Size of a segment file. A frame that does not fit gets a larger segment of its own.
+    pub segment_bytes: u64,
+    /// What all segment files together may take. At it appends are refused with `Full` until space is released.
+    pub disk_bytes_max: u64,
+    /// Bytes of requests one group commit takes at the most; a larger single request still goes through.
+    pub group_bytes_max: usize,
+    /// Bytes of requests that may wait for the writer. ≥ shards × `limits::SHARD_INFLIGHT_BYTES_MAX` makes
+    /// a refusal here impossible for owners that keep their own bound.
+    pub queue_bytes_max: usize,
+    /// Requests that may wait for the writer.
+    pub queue_requests_max: usize,
+    /// An idle WAL writes its trailing mark after this long, ms (J5).
+    pub mark_idle_ms: u64,
+    /// Payload verified at open in closed segments, newest first; the last segment always is.
+    pub open_verify_bytes_max: u64,
+}
+
+impl Default for LogNodeConfig {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 64 << 20,
+            disk_bytes_max: 64 << 30,
+            group_bytes_max: 8 << 20,
+            queue_bytes_max: 512 << 20,
+            queue_requests_max: 65_536,
+            mark_idle_ms: 100,
+            open_verify_bytes_max: 0,
+        }
+    }
+}
+
+impl LogNodeConfig {
+    /// Small segments and a small budget, for tests and simulation.
+    #[must_use]
+    pub fn small() -> Self {
+        Self {
+            segment_bytes: 256 << 10,
+            disk_bytes_max: 64 << 20,
+            group_bytes_max: 64 << 10,
+            ..Self::default()
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! A real folder.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustix::buffer::spare_capacity;
+use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::io::Errno;
+
+use super::{Disk, DiskFile};
+use crate::OpenError;
+
+/// Linux takes this many slices per call (`IOV_MAX`).
+const SLICES_MAX: usize = 1024;
+const LOCK: &str = "LOCK";
+
+/// A folder of the file system, locked for this process until dropped.
+#[derive(Debug)]
+pub struct FileDisk {
+    folder: PathBuf,
+    dir: File,
+    _lock: Option<File>,
+}
+
+impl FileDisk {
+    /// Opens the folder, creating it when missing, and locks it.
+    ///
+    /// # Errors
+    /// [`OpenError::InUse`] when another process holds the lock.
+    pub fn open(folder: impl AsRef<Path>) -> Result<Self, OpenError> {
+        let folder = folder.as_ref();
+        std::fs::create_dir_all(folder)
+            .map_err(OpenError::io(format!("create {}", folder.display())))?;
+        let path = folder.join(LOCK);
+        let lock = options()
+            .create(true)
+            .open(&path)
+            .map_err(OpenError::io(format!("open {}", path.display())))?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                let folder = folder.display().to_string();
+                return Err(OpenError::InUse { folder });
+            }
+            Err(e) => return Err(OpenError::io(format!("lock {}", path.display()))(e.into())),
+        }
+        Self::at(folder, Some(lock))
+    }
+
+    /// Opens an existing folder without locking it, for reading a stopped node.
+    ///
+    /// # Errors
+    /// When the folder cannot be opened.
+    pub fn read_only(folder: impl AsRef<Path>) -> Result<Self, OpenError> {
+        Self::at(folder.as_ref(), None)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the room for files")]
+    fn at(folder: &Path, lock: Option<File>) -> Result<Self, OpenError> {
+        let dir =
+            File::open(folder).map_err(OpenError::io(format!("open {}", folder.display())))?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            dir,
+            _lock: lock,
+        })
+    }
+}
+
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    options
+}
+
+impl Disk for FileDisk {
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.folder)? {
+            if let Ok(name) = entry?.file_name().into_string()
+                && name != LOCK
+            {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn DiskFile>> {
+        let file = RealFile(options().create_new(true).open(self.folder.join(name))?);
+        if let Err(error) = file.grow(bytes) {
+            let _ = std::fs::remove_file(self.folder.join(name));
+            return Err(error);
+        }
+        Ok(Arc::new(file))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let path = self.folder.join(name);
+        let file = match options().open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied && self._lock.is_none() => {
+                OpenOptions::new().read(true).open(&path)?
+            }
+            other => other?,
+        };
+        Ok(Arc::new(RealFile(file)))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        std::fs::rename(self.folder.join(from), self.folder.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        std::fs::remove_file(self.folder.join(name))
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.dir.sync_all()
+    }
+
+    fn folder(&self) -> String {
+        self.folder.display().to_string()
+    }
+}
+
+#[derive(Debug)]
+struct RealFile(File);
+
+impl DiskFile for RealFile {
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn grow(&self, bytes: u64) -> io::Result<()> {
+        let len = self.bytes()?;
+        if len >= bytes {
+            return Ok(());
+        }
+        match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, bytes) {
+            // Not every file system can reserve space; the length alone serves there.
+            Err(Errno::OPNOTSUPP) => self.0.set_len(bytes),
+            other => Ok(other?),
+        }
+    }
+
+    fn write_at(&self, mut offset: u64, slices: &[IoSlice<'_>]) -> io::Result<()> {
+        let mut left = slices;
+        let mut skip = 0;
+        while let Some(first) = left.first() {
+            // A call that wrote a part of a slice is followed by one for that slice's rest.
+            let written = if skip > 0 {
+                retry(|| rustix::io::pwrite(&self.0, &first[skip..], offset))?
+            } else {
+                let some = &left[..left.len().min(SLICES_MAX)];
+                retry(|| rustix::io::pwritev(&self.0, some, offset))?
+            };
+            if written == 0 && !first.is_empty() {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            offset += written as u64;
+            skip += written;
+            while let Some(first) = left.first()
+                && skip >= first.len()
+            {
+                skip -= first.len();
+                left = &left[1..];
+            }
+        }
+        Ok(())
+    }
+
+    fn read_at(&self, offset: u64, len: usize) -> io::Result<Bytes> {
+        let mut out = Vec::with_capacity(len);
+        while out.len() < len {
+            let at = offset + out.len() as u64;
+            if retry(|| rustix::io::pread(&self.0, spare_capacity(&mut out), at))? == 0 {
+                break;
+            }
+        }
+        out.truncate(len);
+        Ok(Bytes::from(out))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::fdatasync(&self.0)?)
+    }
+}
+
+fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            other => return Ok(other?),
+        }
+    }
+}
