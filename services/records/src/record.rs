@@ -137,7 +137,7 @@ impl Records {
         }
         let timestamp = match self.header.attributes.timestamp_type() {
             TimestampType::LogAppendTime => self.header.max_timestamp,
-            TimestampType::CreateTime => self.header.base_timestamp.saturating_add(time_delta),
+            TimestampType::CreateTime => self.header.base_timestamp.wrapping_add(time_delta),
         };
         let record = Record {
             offset: Offset(self.header.base_offset.0.saturating_add(i64::from(delta))),
