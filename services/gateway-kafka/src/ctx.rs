@@ -29,3 +29,13 @@ pub struct Ctx {
     /// The clock.
     pub clock: Clock,
 }
+
+impl Ctx {
+    /// With the port that was bound in place of 0.
+    pub(crate) fn bound_to(mut self, port: u16) -> std::sync::Arc<Self> {
+        if self.cluster.port == 0 {
+            self.cluster.port = port;
+        }
+        std::sync::Arc::new(self)
+    }
+}

@@ -10,15 +10,21 @@
 //! No byte a peer announces is believed: frames have a bound per API before they are stored, buffers grow as
 //! bytes arrive, decoded requests are charged to a budget by an estimate each handler declares.
 
+mod budget;
+mod config;
+mod conn;
 mod ctx;
-#[allow(dead_code, reason = "the listener lands next")]
 mod dispatch;
-#[allow(dead_code, reason = "the listener lands next")]
+mod door;
+mod gateway;
 mod handler;
 mod handlers;
+mod quiet;
 mod support;
 #[cfg(test)]
 mod testing;
 
+pub use config::KafkaConfig;
 pub use ctx::{ClusterInfo, Ctx};
+pub use gateway::{BindError, KafkaGateway};
 pub use support::{ServedApi, served_apis};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -41,12 +42,19 @@ struct Inner {
     token: CancellationToken,
     running: Mutex<Running>,
     failure: watch::Sender<Option<TaskFailure>>,
+    isolated_panics: AtomicU64,
 }
 
 #[derive(Default)]
 struct Running {
     next: u64,
     names: BTreeMap<u64, String>,
+}
+
+impl std::fmt::Debug for Tasks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tasks")
+    }
 }
 
 impl Default for Tasks {
@@ -64,6 +72,7 @@ impl Tasks {
             token: CancellationToken::new(),
             running: Mutex::default(),
             failure: watch::channel(None).0,
+            isolated_panics: AtomicU64::new(0),
         }))
     }
 
@@ -78,6 +87,26 @@ impl Tasks {
                 .tracker
                 .track_future(self.clone().supervised(name.into(), task)),
         )
+    }
+
+    /// Starts a task that serves one peer: a panic in it is logged and counted, and ends nothing else.
+    /// For tasks whose state nobody shares; all others poison what they owned, so use [`Tasks::spawn`].
+    #[expect(clippy::disallowed_methods, reason = "this is the room for spawning")]
+    pub fn spawn_isolated<F>(&self, name: impl Into<String>, task: F) -> JoinHandle<()>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        tokio::spawn(
+            self.0
+                .tracker
+                .track_future(self.clone().isolated(name.into(), task)),
+        )
+    }
+
+    /// Panics of isolated tasks since the set was made.
+    #[must_use]
+    pub fn isolated_panics(&self) -> u64 {
+        self.0.isolated_panics.load(Ordering::Relaxed)
     }
 
     /// Runs a blocking closure on a thread of the blocking pool and gives its result.
@@ -154,6 +183,16 @@ impl Tasks {
         self.leave(id, &name, outcome.err());
     }
 
+    async fn isolated<F: Future<Output = ()>>(self, name: String, task: F) {
+        let id = self.enter(&name);
+        let outcome = std::panic::AssertUnwindSafe(task).catch_unwind().await;
+        self.0.running.lock().names.remove(&id);
+        if let Err(panic) = outcome {
+            self.0.isolated_panics.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(task = name, "task panicked alone: {}", message_of(&*panic));
+        }
+    }
+
     fn enter(&self, name: &str) -> u64 {
         let mut running = self.0.running.lock();
         let id = running.next;
@@ -165,11 +204,7 @@ impl Tasks {
     fn leave(&self, id: u64, name: &str, panic: Option<Box<dyn std::any::Any + Send>>) {
         self.0.running.lock().names.remove(&id);
         let Some(panic) = panic else { return };
-        let message = panic
-            .downcast_ref::<&str>()
-            .map(|s| (*s).to_owned())
-            .or_else(|| panic.downcast_ref::<String>().cloned())
-            .unwrap_or_else(|| "no message".to_owned());
+        let message = message_of(&*panic);
         tracing::error!(task = name, "task panicked: {message}");
         self.0.failure.send_if_modified(|first| {
             let is_first = first.is_none();
@@ -185,6 +220,14 @@ impl Tasks {
     }
 }
 
+fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,6 +240,16 @@ mod tests {
         tasks.spawn("bad", async { panic!("boom") });
         tasks.stopping().await;
         assert_eq!(tasks.failure().unwrap().task, "bad");
+        tasks.shutdown(Duration::from_secs(1)).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_isolated_panic_ends_nothing_else() {
+        let tasks = Tasks::new();
+        let _ = tasks.spawn_isolated("peer", async { panic!("boom") }).await;
+        assert_eq!(tasks.isolated_panics(), 1);
+        assert_eq!(tasks.failure(), None);
+        assert!(!tasks.token().is_cancelled());
         tasks.shutdown(Duration::from_secs(1)).await.unwrap();
     }
 

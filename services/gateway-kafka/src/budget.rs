@@ -1,0 +1,113 @@
+//! How much memory peers may make the gateway hold.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// A bound in bytes. Waiters are served in their order, so a large claim is not starved by small ones.
+#[derive(Clone, Debug)]
+pub(crate) struct Budget {
+    free: Arc<Semaphore>,
+    bytes: usize,
+}
+
+/// Bytes taken from a budget; given back when dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Charge(Option<OwnedSemaphorePermit>);
+
+impl Budget {
+    pub(crate) fn new(bytes: usize) -> Self {
+        let bytes = bytes.min(u32::MAX as usize);
+        Self {
+            free: Arc::new(Semaphore::new(bytes)),
+            bytes,
+        }
+    }
+
+    /// Waits for `bytes`; a claim above the whole budget takes all of it.
+    pub(crate) async fn take(&self, bytes: usize) -> Charge {
+        let claim = u32::try_from(bytes.min(self.bytes)).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&self.free).acquire_many_owned(claim).await;
+        Charge(permit.ok())
+    }
+}
+
+impl Charge {
+    /// Puts `more` of the same budget to this one.
+    pub(crate) fn add(&mut self, more: Self) {
+        match (&mut self.0, more.0) {
+            (Some(have), Some(more)) => have.merge(more),
+            (have @ None, more) => *have = more,
+            (Some(_), None) => {}
+        }
+    }
+}
+
+/// A count of bytes with a bound that is looked at beforehand, for what cannot be known beforehand.
+#[derive(Debug)]
+pub(crate) struct Gauge {
+    used: AtomicUsize,
+    max: usize,
+}
+
+/// Bytes counted by a gauge until dropped.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    gauge: Arc<Gauge>,
+    bytes: usize,
+}
+
+impl Gauge {
+    pub(crate) fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            used: AtomicUsize::new(0),
+            max,
+        })
+    }
+
+    /// Bytes left below the bound.
+    pub(crate) fn left(&self) -> usize {
+        self.max.saturating_sub(self.used.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn count(self: &Arc<Self>, bytes: usize) -> Counted {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+        Counted {
+            gauge: Arc::clone(self),
+            bytes,
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.gauge.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn claims_wait_for_what_others_give_back() {
+        let budget = Budget::new(100);
+        let mut first = budget.take(60).await;
+        first.add(budget.take(20).await);
+        assert!(budget.take(30).now_or_never().is_none());
+        drop(first);
+        assert!(budget.take(1_000).now_or_never().is_some());
+    }
+
+    #[test]
+    fn a_gauge_counts_back() {
+        let gauge = Gauge::new(10);
+        let counted = gauge.count(25);
+        assert_eq!(gauge.left(), 0);
+        drop(counted);
+        assert_eq!(gauge.left(), 10);
+    }
+}

@@ -1,0 +1,281 @@
+//! One connection: frames in, answers out, in the order of the requests.
+//!
+//! # Overview
+//! A reading half and a writing half share one task and a bounded queue. A request is served when every
+//! earlier one has been answered, as in Kafka, with one exception: a staged request (Produce) goes through
+//! its first stage, which puts its batches into their order, as soon as nothing unserved is ahead of it. So
+//! the appends of pipelined produces overlap while order is kept.
+//!
+//! # Cancellation
+//! When the peer has gone, requests that merely wait for others (fetch, join) are dropped. Writes run to
+//! their end (J9).
+
+mod read;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use self::read::{Frame, FrameCharge, FrameReader, ReadEnd};
+use self::write::WriteEnd;
+use crate::budget::{Budget, Gauge};
+use crate::dispatch::{Route, open, route, serve};
+use crate::handler::{Answer, Call, CallError, Entry, Peer, Run, Running};
+use crate::{Ctx, KafkaConfig};
+
+/// What all connections of a gateway share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) ctx: Arc<Ctx>,
+    pub(crate) config: Arc<KafkaConfig>,
+    pub(crate) requests: Budget,
+    pub(crate) decoded: Budget,
+    pub(crate) answers: Arc<Gauge>,
+}
+
+impl Shared {
+    pub(crate) fn new(ctx: Arc<Ctx>, config: KafkaConfig) -> Self {
+        Self {
+            requests: Budget::new(config.request_bytes_max),
+            decoded: Budget::new(config.decoded_bytes_max),
+            answers: Gauge::new(config.answer_bytes_max),
+            ctx,
+            config: Arc::new(config),
+        }
+    }
+}
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum End {
+    /// No further frame comes.
+    #[error(transparent)]
+    Read(#[from] ReadEnd),
+    /// An answer did not get through.
+    #[error(transparent)]
+    Write(#[from] WriteEnd),
+    /// A request has no answer.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// No first request, or nothing for long.
+    #[error("wait for a request: none within {0:?}")]
+    Idle(std::time::Duration),
+    /// The service stops, or the connection made room for another.
+    #[error("the connection was asked to end")]
+    Asked,
+}
+
+impl End {
+    /// Whether an operator should hear of it: the peer broke the protocol or a bound.
+    pub(crate) const fn is_peers_fault(&self) -> bool {
+        matches!(
+            self,
+            Self::Read(ReadEnd::Refused(_) | ReadEnd::Slow { .. })
+                | Self::Write(WriteEnd::Slow { .. })
+                | Self::Call(_)
+        )
+    }
+}
+
+/// A request in the queue.
+struct Queued {
+    work: Work,
+    /// Kept until the answer is written.
+    _charge: FrameCharge,
+}
+
+enum Work {
+    Start(&'static Entry, Call, Bytes),
+    Running(Running),
+    Answered(Answer),
+}
+
+/// One connection's state that both halves see.
+struct Conn {
+    shared: Arc<Shared>,
+    peer: Peer,
+    /// Requests in the queue that have not started.
+    unstarted: AtomicUsize,
+    /// Requests in the queue or being answered.
+    unanswered: AtomicUsize,
+    /// Cancelled when no further request comes.
+    gone: CancellationToken,
+}
+
+/// Serves a connection until it ends. `stop` ends it after what has begun; `greeted` is called when its first
+/// request is whole.
+pub(crate) async fn run<R, W>(
+    (reader, writer): (R, W),
+    peer: Peer,
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+    greeted: impl FnOnce() + Send,
+) -> End
+where
+    R: AsyncRead + Unpin + Send,
+    W: AsyncWrite + Unpin + Send,
+{
+    let (queue, queued) = mpsc::channel(shared.config.pipeline_max.max(1));
+    let frames = FrameReader::new(reader, shared.requests.clone(), Arc::clone(&shared.config));
+    let conn = Conn {
+        shared,
+        peer,
+        unstarted: AtomicUsize::new(0),
+        unanswered: AtomicUsize::new(0),
+        gone: CancellationToken::new(),
+    };
+    let reading = async {
+        let end = tokio::select! {
+            biased;
+            () = stop.cancelled() => End::Asked,
+            end = conn.read(frames, &queue, greeted) => end,
+        };
+        conn.gone.cancel();
+        drop(queue);
+        end
+    };
+    let writing = conn.write(writer, queued);
+    tokio::pin!(reading, writing);
+    tokio::select! {
+        biased;
+        // The writing half ends first only when it failed.
+        failed = &mut writing => failed.unwrap_or(End::Asked),
+        end = &mut reading => writing.await.unwrap_or(end),
+    }
+}
+
+impl Conn {
+    async fn read<R: AsyncRead + Unpin + Send>(
+        &self,
+        mut frames: FrameReader<R>,
+        queue: &mpsc::Sender<Queued>,
+        greeted: impl FnOnce() + Send,
+    ) -> End {
+        let config = &self.shared.config;
+        let within = config.first_request_timeout;
+        let first = tokio::time::timeout(within, self.next(&mut frames)).await;
+        let mut next = first.unwrap_or(Err(End::Idle(within)));
+        greeted();
+        loop {
+            let queued = match next {
+                Ok((frame, to)) => self.admit(frame, to).await,
+                Err(end) => return end,
+            };
+            let ends = match &queued.work {
+                Work::Answered(Err(_)) => true,
+                Work::Answered(_) | Work::Start(..) | Work::Running(_) => false,
+            };
+            self.unanswered.fetch_add(1, Ordering::Relaxed);
+            if queue.send(queued).await.is_err() || ends {
+                // The writing half says why.
+                return End::Asked;
+            }
+            next = self.next(&mut frames).await;
+        }
+    }
+
+    /// The next frame and who serves it, judged by its head before its body is read.
+    async fn next<R: AsyncRead + Unpin>(
+        &self,
+        frames: &mut FrameReader<R>,
+    ) -> Result<(Frame, Route), End> {
+        let idle = self.shared.config.idle_timeout;
+        let start = loop {
+            match tokio::time::timeout(idle, frames.start()).await {
+                Ok(start) => break start?,
+                // A peer that waits for an answer is not idle.
+                Err(_) if self.unanswered.load(Ordering::Relaxed) > 0 => {}
+                Err(_) => return Err(End::Idle(idle)),
+            }
+        };
+        let mut to = None;
+        let judge = |head: &_| {
+            to = Some(route(head)?);
+            Ok(())
+        };
+        let frame = frames.rest(start, judge).await?;
+        let to = to.ok_or(CallError::UnknownApi(frame.head.api_key))?;
+        Ok((frame, to))
+    }
+
+    /// Starts a staged request if nothing unserved is ahead of it; else leaves it to the writing half.
+    async fn admit(&self, frame: Frame, to: Route) -> Queued {
+        let Frame { bytes, charge, .. } = frame;
+        let work = match to {
+            Route::Answer(answer) => Work::Answered(Ok(Some(answer))),
+            Route::Serve(entry) => match open(&self.peer, bytes) {
+                Err(error) => Work::Answered(Err(error)),
+                Ok((call, body)) => match entry.run {
+                    Run::Staged(run) if self.unstarted.load(Ordering::Relaxed) == 0 => {
+                        match run(Arc::clone(&self.shared.ctx), call, body).await {
+                            Ok(running) => Work::Running(running),
+                            Err(error) => Work::Answered(Err(error)),
+                        }
+                    }
+                    Run::Staged(_) | Run::Whole(_) => {
+                        self.unstarted.fetch_add(1, Ordering::Relaxed);
+                        Work::Start(entry, call, body)
+                    }
+                },
+            },
+        };
+        Queued {
+            work,
+            _charge: charge,
+        }
+    }
+
+    /// Answers what is queued until the queue ends. `Some` when the connection cannot go on.
+    async fn write<W: AsyncWrite + Unpin>(
+        &self,
+        mut io: W,
+        mut queued: mpsc::Receiver<Queued>,
+    ) -> Option<End> {
+        while let Some(Queued { work, _charge }) = queued.recv().await {
+            let answer = match work {
+                Work::Answered(answer) => answer,
+                Work::Running(running) => running.await,
+                Work::Start(entry, call, body) => {
+                    let answer = self.serve(entry, call, body).await;
+                    self.unstarted.fetch_sub(1, Ordering::Relaxed);
+                    answer?
+                }
+            };
+            match answer {
+                Ok(None) => {}
+                Ok(Some(encoded)) => {
+                    let _counted = self.shared.answers.count(encoded.bytes());
+                    if let Err(end) = write::write(&mut io, encoded, &self.shared.config).await {
+                        return Some(end.into());
+                    }
+                }
+                Err(error) => return Some(error.into()),
+            }
+            self.unanswered.fetch_sub(1, Ordering::Relaxed);
+        }
+        None
+    }
+
+    /// Serves a request; `None` when it only waits and nobody waits for it any more.
+    async fn serve(&self, entry: &Entry, call: Call, body: Bytes) -> Option<Answer> {
+        let bytes = (entry.memory_bytes)(body.len());
+        let _decoded = self.shared.decoded.take(bytes).await;
+        let serving = serve(Arc::clone(&self.shared.ctx), entry, call, body);
+        if !entry.waits {
+            return Some(serving.await);
+        }
+        tokio::select! {
+            biased;
+            answer = serving => Some(answer),
+            () = self.gone.cancelled() => None,
+        }
+    }
+}

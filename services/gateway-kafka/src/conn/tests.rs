@@ -1,0 +1,191 @@
+//! Connections over an in-memory pipe, on virtual time.
+
+use std::time::Duration;
+
+use bytes::{BufMut, BytesMut};
+use tidemark_wire::messages::{
+    ApiVersionsRequestData, DescribeClusterRequestData, DescribeClusterResponseData,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::testing::{self, answer, frame};
+
+struct Client {
+    io: DuplexStream,
+    stop: CancellationToken,
+    server: JoinHandle<End>,
+}
+
+#[expect(clippy::disallowed_methods, reason = "the test awaits the task itself")]
+async fn connect_with(config: KafkaConfig) -> Client {
+    let (io, theirs) = tokio::io::duplex(1 << 16);
+    let shared = Arc::new(Shared::new(testing::ctx().await, config));
+    let stop = CancellationToken::new();
+    let running = run(
+        tokio::io::split(theirs),
+        testing::peer(),
+        shared,
+        stop.clone(),
+        || {},
+    );
+    Client {
+        io,
+        stop,
+        server: tokio::spawn(running),
+    }
+}
+
+async fn connect() -> Client {
+    connect_with(KafkaConfig::default()).await
+}
+
+impl Client {
+    async fn answer_frame(&mut self) -> Bytes {
+        let mut length = [0; 4];
+        self.io.read_exact(&mut length).await.expect("an answer");
+        let mut raw = vec![0; usize::try_from(i32::from_be_bytes(length)).unwrap()];
+        self.io.read_exact(&mut raw).await.expect("a whole answer");
+        [&length[..], &raw].concat().into()
+    }
+
+    async fn describe(&mut self) -> DescribeClusterResponseData {
+        let raw = self.answer_frame().await;
+        answer::<DescribeClusterRequestData>(raw, 0)
+    }
+
+    async fn end(mut self) -> End {
+        let mut rest = Vec::new();
+        let _ = self.io.read_to_end(&mut rest).await;
+        assert!(rest.is_empty(), "no answer was due");
+        self.server.await.expect("no panic")
+    }
+}
+
+fn describe() -> Bytes {
+    frame(&DescribeClusterRequestData::default(), 0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn pipelined_requests_are_answered_in_order() {
+    let mut client = connect().await;
+    let versions = frame(&ApiVersionsRequestData::default(), 0);
+    client
+        .io
+        .write_all(&[&versions[..], &describe(), &versions].concat())
+        .await
+        .unwrap();
+    let raw = client.answer_frame().await;
+    assert_eq!(answer::<ApiVersionsRequestData>(raw, 0).error_code, 0);
+    assert_eq!(client.describe().await.error_code, 0);
+    let raw = client.answer_frame().await;
+    assert_eq!(answer::<ApiVersionsRequestData>(raw, 0).error_code, 0);
+    client.io.shutdown().await.unwrap();
+    assert!(matches!(client.end().await, End::Read(ReadEnd::Closed)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_may_arrive_byte_by_byte() {
+    let mut client = connect().await;
+    for byte in describe() {
+        client.io.write_all(&[byte]).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(client.describe().await.error_code, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bad_frames_end_the_connection_after_what_was_asked_before() {
+    let bad: [&[u8]; 6] = [
+        &[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0],
+        &[0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0],
+        &[0, 0, 0, 7, 0, 18, 0, 0, 0, 0, 0, 0],
+        // Unknown API; unknown version; a body with a byte too many.
+        &[0, 0, 0, 10, 0x27, 0x0f, 0, 0, 0, 0, 0, 0, 0xff, 0xff],
+        &[0, 0, 0, 10, 0, 60, 0, 99, 0, 0, 0, 0, 0xff, 0xff],
+        &[0, 0, 0, 11, 0, 18, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 1],
+    ];
+    for raw in bad {
+        let mut client = connect().await;
+        let sent = [&describe()[..], raw].concat();
+        client.io.write_all(&sent).await.unwrap();
+        assert_eq!(client.describe().await.error_code, 0);
+        assert!(client.end().await.is_peers_fault(), "{raw:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn truncations_of_a_request_never_answer_and_never_panic() {
+    let whole = frame(&ApiVersionsRequestData::default(), 3);
+    for n in 0..whole.len() {
+        let mut client = connect().await;
+        client.io.write_all(&whole[..n]).await.unwrap();
+        client.io.shutdown().await.unwrap();
+        assert!(matches!(client.end().await, End::Read(_)), "{n} bytes");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_cut_short_within_a_whole_frame_end_the_connection() {
+    let whole = frame(&ApiVersionsRequestData::default(), 3);
+    for n in 8..whole.len() - 4 {
+        let mut client = connect().await;
+        let mut raw = BytesMut::new();
+        raw.put_i32(i32::try_from(n).unwrap());
+        raw.put_slice(&whole[4..4 + n]);
+        client.io.write_all(&raw).await.unwrap();
+        assert!(client.end().await.is_peers_fault(), "{n} bytes");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn silent_and_slow_peers_are_closed() {
+    let silent = connect().await;
+    assert!(matches!(silent.end().await, End::Idle(_)));
+
+    let mut slow = connect().await;
+    slow.io.write_all(&describe()).await.unwrap();
+    assert_eq!(slow.describe().await.error_code, 0);
+    slow.io.write_all(&describe()[..6]).await.unwrap();
+    assert!(matches!(slow.end().await, End::Read(ReadEnd::Slow { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_does_not_read_is_closed() {
+    let mut client = connect().await;
+    // Far more answers than the pipe holds, none of them read.
+    let many = describe().repeat(2_000);
+    let (mut reader, mut writer) = tokio::io::split(client.io);
+    let _ = tokio::time::timeout(Duration::from_secs(3_600), writer.write_all(&many)).await;
+    client.io = tokio::io::duplex(1).0;
+    let end = client.server.await.unwrap();
+    assert!(matches!(end, End::Write(WriteEnd::Slow { .. })), "{end}");
+    let mut rest = Vec::new();
+    reader.read_to_end(&mut rest).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_answers_what_was_asked_and_ends() {
+    let mut client = connect().await;
+    client.io.write_all(&describe()).await.unwrap();
+    assert_eq!(client.describe().await.error_code, 0);
+    client.stop.cancel();
+    assert!(matches!(client.end().await, End::Asked));
+}
+
+#[tokio::test(start_paused = true)]
+async fn announced_lengths_cost_nothing_until_bytes_arrive() {
+    let config = KafkaConfig {
+        request_bytes_max: 100 << 20,
+        ..KafkaConfig::default()
+    };
+    let mut client = connect_with(config).await;
+    let mut head = BytesMut::new();
+    head.put_i32(100 << 20);
+    head.put_slice(&[0, 0, 0, 9, 0, 0, 0, 1, 0xff, 0xff]);
+    client.io.write_all(&head).await.unwrap();
+    tokio::task::yield_now().await;
+    // Produce is not served yet or the body never comes: either way the connection ends.
+    assert!(client.end().await.is_peers_fault());
+}

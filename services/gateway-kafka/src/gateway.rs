@@ -1,0 +1,186 @@
+//! The listener: accepts, bounds how many connections there are, and starts a task for each.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidemark_runtime::Tasks;
+use tidemark_types::Tenant;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+use crate::conn::{self, End, Shared};
+use crate::door::{Admitted, Door};
+use crate::handler::Peer;
+use crate::quiet::Quiet;
+use crate::{Ctx, KafkaConfig};
+
+/// Pause after a failed accept (file descriptors used up, say): the kernel's queue holds the peers meanwhile.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why the listener could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Another process listens there.
+    #[error(
+        "listen for Kafka clients on {addr}: the port is in use; stop the other process or choose another address"
+    )]
+    Taken {
+        /// The address asked for.
+        addr: SocketAddr,
+    },
+    /// The operating system refuses.
+    #[error("listen for Kafka clients on {addr}: {source}")]
+    Refused {
+        /// The address asked for.
+        addr: SocketAddr,
+        /// Its reason.
+        source: io::Error,
+    },
+}
+
+/// The Kafka listener, bound and not yet serving.
+#[derive(Debug)]
+pub struct KafkaGateway {
+    listener: TcpListener,
+    addr: SocketAddr,
+    gate: Arc<Gate>,
+    tasks: Tasks,
+}
+
+#[derive(Debug)]
+struct Gate {
+    shared: Arc<Shared>,
+    door: Arc<Door>,
+    bad_peers: Quiet,
+    refusals: Quiet,
+}
+
+impl KafkaGateway {
+    /// Binds the listener. A `ctx.cluster.port` of 0 becomes the port that was bound.
+    ///
+    /// # Errors
+    /// [`BindError`].
+    pub async fn bind(config: KafkaConfig, ctx: Ctx, tasks: Tasks) -> Result<Self, BindError> {
+        let listen = config.listen;
+        let refused = |source: io::Error| match source.kind() {
+            io::ErrorKind::AddrInUse => BindError::Taken { addr: listen },
+            _ => BindError::Refused {
+                addr: listen,
+                source,
+            },
+        };
+        let listener = TcpListener::bind(listen).await.map_err(refused)?;
+        let addr = listener.local_addr().map_err(refused)?;
+        let door = Door::new(config.connections_max, config.connections_per_ip_max);
+        Ok(Self {
+            listener,
+            addr,
+            gate: Arc::new(Gate {
+                shared: Arc::new(Shared::new(ctx.bound_to(addr.port()), config)),
+                door,
+                bad_peers: Quiet::default(),
+                refusals: Quiet::default(),
+            }),
+            tasks,
+        })
+    }
+
+    /// The address it listens on.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Starts accepting. Returns at once; ends when the tasks stop: the listener closes, connections finish
+    /// what they have begun.
+    pub fn serve(self) {
+        let Self {
+            listener,
+            gate,
+            tasks,
+            addr,
+        } = self;
+        let accepting = tasks.clone();
+        tasks.spawn("kafka listener", async move {
+            tracing::info!(%addr, "listening for Kafka clients");
+            tokio::select! {
+                biased;
+                () = accepting.stopping() => {}
+                () = accept(&listener, &gate, &accepting) => {}
+            }
+        });
+    }
+}
+
+async fn accept(listener: &TcpListener, gate: &Arc<Gate>, tasks: &Tasks) {
+    let clock = gate.shared.ctx.clock.clone();
+    loop {
+        match listener.accept().await {
+            Ok((stream, addr)) => match gate.door.enter(addr.ip(), &tasks.token()) {
+                Some(admitted) => start(gate, tasks, stream, addr, admitted),
+                None => {
+                    if let Some(more) = gate.refusals.due(&clock) {
+                        tracing::warn!(%addr, more, "refuse connection: at the bound of connections");
+                    }
+                }
+            },
+            Err(error) => {
+                if let Some(more) = gate.refusals.due(&clock) {
+                    tracing::warn!(%error, more, "accept connection");
+                }
+                clock.sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn start(gate: &Arc<Gate>, tasks: &Tasks, stream: TcpStream, addr: SocketAddr, at: Admitted) {
+    let gate = Arc::clone(gate);
+    tasks.spawn_isolated(format!("kafka connection {addr}"), async move {
+        // Without it a small answer may wait for the peer's delayed ack; losing it costs only latency.
+        let _ = stream.set_nodelay(true);
+        let peer = Peer {
+            tenant: Tenant::default_without_auth(),
+            addr,
+        };
+        let end = drained(&gate, stream, peer, &at).await;
+        gate.report(addr, &end);
+    });
+}
+
+/// Runs a connection. Once it was asked to end it has the drain time to finish what it has begun.
+async fn drained(gate: &Gate, stream: TcpStream, peer: Peer, at: &Admitted) -> End {
+    let stop: CancellationToken = at.stop();
+    let running = conn::run(
+        stream.into_split(),
+        peer,
+        Arc::clone(&gate.shared),
+        stop.clone(),
+        || at.greeted(),
+    );
+    let late = async {
+        stop.cancelled().await;
+        gate.shared
+            .ctx
+            .clock
+            .sleep(gate.shared.config.drain_timeout)
+            .await;
+    };
+    tokio::select! {
+        biased;
+        end = running => end,
+        () = late => End::Asked,
+    }
+}
+
+impl Gate {
+    fn report(&self, addr: SocketAddr, end: &End) {
+        if !end.is_peers_fault() {
+            tracing::debug!(%addr, "connection ended: {end}");
+        } else if let Some(more) = self.bad_peers.due(&self.shared.ctx.clock) {
+            tracing::warn!(%addr, more, "connection ended: {end}");
+        }
+    }
+}
