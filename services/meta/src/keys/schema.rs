@@ -41,6 +41,10 @@ row! {
     /// `meta/cluster`: who this keyspace belongs to; written once, by the first start.
     ClusterKey = 2 => ClusterId
 }
+row! {
+    /// `meta/layout`: what placement depends on; written once, by the first start.
+    LayoutKey = 3 => Layout
+}
 
 /// The keyspace's schema.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -77,6 +81,18 @@ impl Record for ClusterId {
     const NAME: &'static str = "cluster id";
 }
 
+/// What placement depends on, fixed for the life of the keyspace (K10).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Layout {
+    /// Number of shards; partitions and groups are hashed modulo it.
+    pub shards: u32,
+}
+
+impl Record for Layout {
+    const VERSION: u8 = 1;
+    const NAME: &'static str = "layout";
+}
+
 impl ClusterId {
     /// As Kafka writes a cluster id: 22 characters of URL-safe base64 without padding.
     #[must_use]
@@ -102,11 +118,12 @@ mod tests {
     proptest! {
         #[test]
         fn rows_round_trip(
-            version: u32, migration: u32, resume_at: Vec<u8>, cluster: [u8; 16],
+            version: u32, migration: u32, resume_at: Vec<u8>, cluster: [u8; 16], shards: u32,
         ) {
             round_trip(&SchemaKey, &Schema { version }, false);
             round_trip(&MigrationKey, &MigrationCursor { migration, resume_at }, false);
             round_trip(&ClusterKey, &ClusterId(cluster), false);
+            round_trip(&LayoutKey, &Layout { shards }, false);
             same_order(&ClusterKey, &ClusterKey);
         }
     }
@@ -120,6 +137,7 @@ mod tests {
         };
         golden("migration-cursor", &MigrationKey, &cursor);
         golden("cluster", &ClusterKey, &ClusterId(*b"0123456789abcdef"));
+        golden("layout", &LayoutKey, &Layout { shards: 4 });
     }
 
     #[test]
