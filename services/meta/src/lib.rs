@@ -16,6 +16,7 @@
 //! # Cancellation
 //! Never drop or time out a commit whose outcome matters (J9).
 
+pub mod embedded;
 pub mod keys;
 mod occ;
 pub mod sim;

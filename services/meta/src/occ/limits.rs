@@ -15,6 +15,9 @@ fn invalid<T>(why: String) -> Result<T, MetaError> {
 
 /// A key that may be read or written.
 pub(crate) fn check_key(key: &[u8]) -> Result<(), MetaError> {
+    if key.is_empty() {
+        return invalid("a key is empty".into());
+    }
     if key.len() > META_KEY_BYTES_MAX {
         return invalid(format!(
             "a key of {} bytes is over the limit of {META_KEY_BYTES_MAX}",

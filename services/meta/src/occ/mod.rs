@@ -28,6 +28,8 @@ mod limits;
 mod merge;
 mod sequencer;
 mod storage;
+#[cfg(test)]
+mod tests;
 mod transaction;
 mod watches;
 mod writes;
@@ -37,7 +39,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 use tidemark_runtime::Clock;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 pub(crate) use self::sequencer::{Request, Sequencer};
 pub(crate) use self::storage::{Changes, Storage, StorageError, View};
@@ -56,7 +58,7 @@ pub(crate) struct Queued {
     request: Request,
     answer: oneshot::Sender<Result<Committed, MetaError>>,
     /// Gives its share of the queue's bytes back when the commit was answered.
-    _share: tokio::sync::OwnedSemaphorePermit,
+    share: OwnedSemaphorePermit,
 }
 
 /// What readers see: a durable version.
@@ -76,20 +78,25 @@ enum Path<S: Storage> {
     },
 }
 
+/// What transactions and the sequencer share.
+struct Board<V> {
+    /// `Err`: why the store refuses work.
+    published: RwLock<Result<Arc<Published<V>>, String>>,
+    watches: Watches,
+}
+
 struct Shared<S: Storage> {
     clock: Clock,
-    /// `Err`: why the store refuses work.
-    published: RwLock<Result<Arc<Published<S::View>>, String>>,
-    watches: Watches,
+    board: Arc<Board<S::View>>,
     path: Path<S>,
 }
 
 /// A store of optimistic transactions over `S`.
 pub(crate) struct OccStore<S: Storage>(Arc<Shared<S>>);
 
-/// The sequencing side of a queued store: owned by one thread.
+/// The sequencing side of a queued store: owned by one thread. It holds no sender, so it ends with the store.
 pub(crate) struct Driver<S: Storage> {
-    shared: Arc<Shared<S>>,
+    board: Arc<Board<S::View>>,
     sequencer: Sequencer<S>,
     queue: mpsc::Receiver<Queued>,
 }
@@ -107,48 +114,28 @@ impl<S: Storage> fmt::Debug for OccStore<S> {
 }
 
 impl<S: Storage> OccStore<S> {
-    /// A store that sequences in the committing task.
+    /// A store that sequences in the committing task. It goes on after `version`.
     pub(crate) fn inline(storage: S, version: u64, clock: Clock) -> Self {
-        let first = first_view(&storage, version);
+        let board = Board::new(version, storage.view());
         let path = Path::Inline(Mutex::new(Sequencer::new(storage, version)));
-        Self::over(path, first, clock)
+        Self(Arc::new(Shared { clock, board, path }))
     }
 
     /// A store whose commits wait for [`Driver::run`].
     pub(crate) fn queued(storage: S, version: u64, clock: Clock) -> (Self, Driver<S>) {
-        let first = first_view(&storage, version);
-        let sequencer = Sequencer::new(storage, version);
+        let board = Board::new(version, storage.view());
         let (sender, queue) = mpsc::channel(QUEUE_COMMITS_MAX);
-        let bytes = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
-        let path = Path::Queue {
-            queue: sender,
-            bytes,
-        };
-        let store = Self::over(path, first, clock);
-        let shared = store.0.clone();
         let driver = Driver {
-            shared,
-            sequencer,
+            board: board.clone(),
+            sequencer: Sequencer::new(storage, version),
             queue,
         };
-        (store, driver)
+        let path = Path::Queue {
+            queue: sender,
+            bytes: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
+        };
+        (Self(Arc::new(Shared { clock, board, path })), driver)
     }
-
-    fn over(path: Path<S>, first: Arc<Published<S::View>>, clock: Clock) -> Self {
-        Self(Arc::new(Shared {
-            clock,
-            published: RwLock::new(Ok(first)),
-            watches: Watches::default(),
-            path,
-        }))
-    }
-}
-
-fn first_view<S: Storage>(storage: &S, version: u64) -> Arc<Published<S::View>> {
-    Arc::new(Published {
-        version,
-        view: storage.view(),
-    })
 }
 
 impl<S: Storage> MetaStore for OccStore<S> {
@@ -158,20 +145,15 @@ impl<S: Storage> MetaStore for OccStore<S> {
 }
 
 impl<S: Storage> Shared<S> {
-    fn published(&self) -> Result<Arc<Published<S::View>>, MetaError> {
-        self.published
-            .read()
-            .clone()
-            .map_err(MetaError::Unavailable)
-    }
-
     async fn commit(&self, request: Request) -> Result<Committed, MetaError> {
         match &self.path {
             Path::Inline(sequencer) => {
                 // As with a real engine, others run between the call and its effect.
                 tokio::task::yield_now().await;
                 let mut sequencer = sequencer.lock();
-                let mut outcomes = self.sequence(&mut sequencer, std::slice::from_ref(&request));
+                let mut outcomes = self
+                    .board
+                    .sequence(&mut sequencer, std::slice::from_ref(&request));
                 outcomes.pop().expect("one outcome per request")
             }
             Path::Queue { queue, bytes } => {
@@ -183,7 +165,7 @@ impl<S: Storage> Shared<S> {
                 let queued = Queued {
                     request,
                     answer,
-                    _share: share.map_err(|_| closed())?,
+                    share: share.map_err(|_| closed())?,
                 };
                 queue.send(queued).await.map_err(|_| closed())?;
                 // The driver answers everything it took, unless it died in the middle.
@@ -191,9 +173,25 @@ impl<S: Storage> Shared<S> {
             }
         }
     }
+}
+
+impl<V: View> Board<V> {
+    fn new(version: u64, view: V) -> Arc<Self> {
+        Arc::new(Self {
+            published: RwLock::new(Ok(Arc::new(Published { version, view }))),
+            watches: Watches::default(),
+        })
+    }
+
+    fn published(&self) -> Result<Arc<Published<V>>, MetaError> {
+        self.published
+            .read()
+            .clone()
+            .map_err(MetaError::Unavailable)
+    }
 
     /// Sequences a group, publishes it, wakes watches. The outcomes are in the group's order.
-    fn sequence(
+    fn sequence<S: Storage<View = V>>(
         &self,
         sequencer: &mut Sequencer<S>,
         group: &[Request],
@@ -222,33 +220,42 @@ impl<S: Storage> Shared<S> {
 }
 
 impl<S: Storage> Driver<S> {
-    /// Commits groups until `stop` completes, then what is queued, then refuses more.
+    /// Commits groups until `stop` completes or the store is dropped; then commits what is queued and refuses more.
     pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
         let mut group = Vec::with_capacity(QUEUE_COMMITS_MAX);
         loop {
             tokio::select! {
                 biased;
+                () = &mut stop, if !self.queue.is_closed() => self.queue.close(),
                 taken = self.queue.recv_many(&mut group, QUEUE_COMMITS_MAX) => {
                     if taken == 0 {
                         return;
                     }
                     self.commit(&mut group);
                 }
-                () = &mut stop, if !self.queue.is_closed() => self.queue.close(),
             }
         }
     }
 
     fn commit(&mut self, group: &mut Vec<Queued>) {
-        let (requests, answers): (Vec<_>, Vec<_>) = group
+        let (requests, waiting): (Vec<_>, Vec<_>) = group
             .drain(..)
-            .map(|q| (q.request, (q.answer, q._share)))
+            .map(|q| (q.request, (q.answer, q.share)))
             .unzip();
-        let outcomes = self.shared.sequence(&mut self.sequencer, &requests);
-        for ((answer, _share), outcome) in answers.into_iter().zip(outcomes) {
-            // Nobody waits for it any more: the commit stands all the same (J9).
+        let outcomes = self.board.sequence(&mut self.sequencer, &requests);
+        for ((answer, _share), outcome) in waiting.into_iter().zip(outcomes) {
+            // Nobody may be waiting any more: the commit stands all the same (J9).
             let _ = answer.send(outcome);
+        }
+    }
+}
+
+impl<S: Storage> Drop for Driver<S> {
+    /// A panic in the middle of a group leaves its outcome unknown: nothing may be read until a restart.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.board.poison("its sequencer panicked".into());
         }
     }
 }

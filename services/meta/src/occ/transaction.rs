@@ -71,7 +71,7 @@ impl<S: Storage> OccTransaction<S> {
         }
         let now = self.shared.clock.now();
         // Also for a transaction under way: a store that stopped must not be read (see `occ`).
-        let newest = self.shared.published()?;
+        let newest = self.shared.board.published()?;
         let reading = self.reading.get_or_insert(Reading {
             from: newest,
             since: now,
@@ -144,10 +144,10 @@ impl<S: Storage> OccTransaction<S> {
                 seen,
                 fire,
             };
-            self.shared.watches.arm(waiting);
-            let newest = self.shared.published().map(|p| p.view.get(&key));
+            self.shared.board.watches.arm(waiting);
+            let newest = self.shared.board.published().map(|p| p.view.get(&key));
             if let Ok(Ok(value)) = newest {
-                self.shared.watches.compare(&key, value.as_ref());
+                self.shared.board.watches.compare(&key, value.as_ref());
             }
         }
     }
@@ -250,7 +250,7 @@ impl<S: Storage> Transaction for OccTransaction<S> {
         let committed = if self.writes.is_empty() {
             let version = match &self.reading {
                 Some(reading) => reading.from.version,
-                None => self.shared.published()?.version,
+                None => self.shared.board.published()?.version,
             };
             Committed {
                 version,

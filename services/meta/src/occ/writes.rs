@@ -118,15 +118,16 @@ impl WriteSet {
         w: &mut Weight,
     ) -> Result<(), MetaError> {
         check_range(begin, end)?;
+        if begin == end {
+            return Ok(());
+        }
         w.add_clear_range(begin.len(), end.len());
         self.calls += 1;
         let covered = covered_keys(&self.ops, begin, end);
         for key in covered {
             self.ops.remove(&key);
         }
-        if begin < end {
-            self.cleared.push((self.calls, range_of(begin, end)));
-        }
+        self.cleared.push((self.calls, range_of(begin, end)));
         Ok(())
     }
 

@@ -5,7 +5,7 @@ mod memory;
 
 use tidemark_runtime::Clock;
 
-use self::memory::Memory;
+pub(crate) use self::memory::Memory;
 use crate::occ::OccStore;
 use crate::{MetaStore, Transaction};
 

@@ -1,6 +1,13 @@
-//! What every engine promises, one test per promise.
+//! What every engine promises, one test per promise. A test gives its engine back, to be closed.
 
 mod conflicts;
+mod durability;
+mod limits;
+mod model;
+mod stamps;
+mod transfers;
+mod watches;
+mod writes;
 
 use bytes::Bytes;
 use tidemark_meta::{KeyValue, MetaError, Mode, RangeRead, Transaction};
@@ -8,6 +15,13 @@ use tidemark_meta::{KeyValue, MetaError, Mode, RangeRead, Transaction};
 use crate::engines::Env;
 
 pub(crate) use conflicts::*;
+pub(crate) use durability::*;
+pub(crate) use limits::*;
+pub(crate) use model::*;
+pub(crate) use stamps::*;
+pub(crate) use transfers::*;
+pub(crate) use watches::*;
+pub(crate) use writes::*;
 
 pub(crate) const SER: Mode = Mode::Serializable;
 pub(crate) const SNAP: Mode = Mode::Snapshot;
@@ -33,6 +47,12 @@ pub(crate) async fn get(
 ) -> Option<String> {
     let value = tx.get(&env.key(name), mode).await.expect("the key reads");
     value.map(|v| String::from_utf8(v.to_vec()).expect("text"))
+}
+
+/// A key's value as a counter, in a transaction of its own.
+pub(crate) async fn count(env: &Env, name: &str) -> Option<u64> {
+    let value = env.store.begin().get(&env.key(name), SER).await.unwrap();
+    value.map(|v| u64::from_le_bytes(v[..].try_into().expect("eight bytes")))
 }
 
 /// A range read of `[begin, end)` in the test's own keys.
