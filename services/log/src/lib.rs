@@ -21,13 +21,29 @@
 //! # Crash consistency
 //! A restart is a takeover: fence, recover, seal, replay from the newest checkpoint, write a new one, serve.
 
+mod actor;
+mod admit;
 mod append;
+mod checkpoint;
 mod config;
+mod env;
 mod error;
 mod fetch;
+mod head;
+mod index;
 mod log;
+mod lookup;
 mod offsets;
+mod owner;
+mod pids;
+mod poll;
+mod producers;
+mod read;
+mod sequence;
+mod shard;
+mod state;
 mod status;
+mod view;
 
 pub use append::{AppendAck, AppendError, AppendFuture, AppendOptions, IdempotencyKey};
 pub use config::LogConfig;

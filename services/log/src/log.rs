@@ -2,17 +2,30 @@
 
 use std::sync::Arc;
 
+use tidemark_lease::Leases;
+use tidemark_meta::{MetaError, MetaStore};
 use tidemark_records::Batch;
-use tidemark_topics::Topic;
+use tidemark_runtime::{Clock, Entropy, Tasks};
+use tidemark_topics::{Topic, Topics};
 use tidemark_types::{
-    LeaderEpoch, NodeId, Ownership, PartitionIndex, ProducerEpoch, ProducerId, ShardId, Tenant,
+    LeaderEpoch, NodeId, Offset, Ownership, PartitionIndex, ProducerEpoch, ProducerId, ShardId,
+    Tenant,
 };
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::append::AppendFuture;
+use crate::env::Env;
+use crate::owner::Inbox;
+use crate::pids::ProducerIds;
+use crate::shard::{Control, Shard, Submitted};
+use crate::view::TailCache;
 use crate::{
     AppendError, AppendOptions, EpochEnd, FetchRequest, FetchedPartition, Isolation, ListedOffset,
-    LogConfig, LogStatus, OffsetSpec, PartitionOffsets, ReadError,
+    LogConfig, LogStatus, OffsetSpec, PartitionOffsets, ReadError, actor, admit, lookup, poll,
 };
+
+/// Orders to one shard's actor that may wait.
+const CONTROL_QUEUE: usize = 1024;
 
 /// The shards of this process. Cheap to clone; all clones are one log.
 #[derive(Clone, Debug)]
@@ -20,33 +33,134 @@ pub struct Log(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    config: LogConfig,
+    env: Arc<Env>,
+    meta: Arc<dyn MetaStore>,
+    producer_ids: ProducerIds,
+    shards: Vec<Arc<Shard>>,
 }
 
 impl Log {
+    /// Starts an actor per shard; each takes its shard, replays and serves. Returns at once:
+    /// [`Log::status`] says how far they are.
+    #[must_use]
+    pub fn start(
+        config: LogConfig,
+        leases: Leases,
+        topics: Topics,
+        meta: Arc<dyn MetaStore>,
+        clock: Clock,
+        entropy: Entropy,
+        tasks: &Tasks,
+    ) -> Self {
+        let env = Arc::new(Env {
+            cache: TailCache::new(config.tail_cache_bytes),
+            config,
+            leases,
+            clock,
+            entropy,
+        });
+        let audit = Arc::new(Notify::new());
+        let mut shards = Vec::new();
+        for id in (0..env.config.shards).map(ShardId) {
+            let (queue_in, queue) = mpsc::channel(env.config.inflight_batches_max.max(1));
+            let (control_in, control) = mpsc::channel(CONTROL_QUEUE);
+            let bounds = (
+                env.config.inflight_bytes_max,
+                env.config.inflight_batches_max,
+            );
+            let shard = Arc::new(Shard::new(id, queue_in, control_in, bounds));
+            let inbox = Inbox { queue, control };
+            let run = actor::run(
+                Arc::clone(&env),
+                Arc::clone(&shard),
+                inbox,
+                Arc::clone(&audit),
+                tasks.token(),
+            );
+            tasks.spawn(format!("owner of shard {id}"), run);
+            shards.push(shard);
+        }
+        let watch = actor::watch_deleted(topics, shards.clone(), audit, tasks.token());
+        tasks.spawn("watch of deleted topics", watch);
+        Self(Arc::new(Inner {
+            env,
+            meta,
+            producer_ids: ProducerIds::default(),
+            shards,
+        }))
+    }
+
     /// Appends one checked batch. It is enqueued before this returns, in call order, so pipelined requests of
     /// one connection keep their order; the future only waits for the commit.
     ///
-    /// The CRC is not checked again. Record count, size, timestamps, codec and keys are checked against the
-    /// topic's configuration.
+    /// The CRC is not checked again. Record count, size, timestamps and keys are checked against the topic's
+    /// configuration.
     pub fn append(
         &self,
-        _tenant: &Tenant,
+        tenant: &Tenant,
         topic: &Arc<Topic>,
         index: PartitionIndex,
-        _batch: Batch,
-        _options: AppendOptions,
+        batch: Batch,
+        options: AppendOptions,
     ) -> AppendFuture {
-        AppendFuture::refused(match topic.partition(index) {
-            None => AppendError::NoSuchPartition,
-            Some(p) => AppendError::NotLeader(p.shard),
-        })
+        match self.submit(tenant, topic, index, batch, options) {
+            Ok(enqueued) => enqueued,
+            Err(error) => AppendFuture::refused(error),
+        }
+    }
+
+    fn submit(
+        &self,
+        tenant: &Tenant,
+        topic: &Topic,
+        index: PartitionIndex,
+        batch: Batch,
+        options: AppendOptions,
+    ) -> Result<AppendFuture, AppendError> {
+        let placement = topic
+            .partition(index)
+            .filter(|_| topic.tenant == tenant.id())
+            .ok_or(AppendError::NoSuchPartition)?;
+        let shard = self
+            .shard(placement.shard)
+            .ok_or(AppendError::NotLeader(placement.shard))?;
+        shard.ownership().map_err(|error| match error {
+            ReadError::Closed { shard, why } => AppendError::Closed { shard, why },
+            _ => AppendError::NotLeader(shard.id),
+        })?;
+        let env = &self.0.env;
+        let key = admit::key_stamp(options.idempotency)?;
+        let bytes = batch.bytes().len();
+        let reserved = shard
+            .reserve(bytes)
+            .ok_or(AppendError::Overloaded(shard.id))?;
+        let now_ms = env.clock.wall_ms();
+        let budget = env.config.decompress_bytes_max;
+        let batch = admit::admit(batch, &topic.config, now_ms, budget)?;
+        let (reply, answer) = oneshot::channel();
+        let submitted = Submitted {
+            partition: topic.partition_id(index),
+            leader_epoch_base: placement.leader_epoch_base,
+            producer: admit::producer_stamp(&batch),
+            batch,
+            key,
+            expected_offset: options.expected_offset,
+            reply,
+            reserved,
+        };
+        shard
+            .queue
+            .try_send(submitted)
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => AppendError::Overloaded(shard.id),
+                mpsc::error::TrySendError::Closed(_) => AppendError::NotLeader(shard.id),
+            })?;
+        Ok(AppendFuture::enqueued(shard.id, answer))
     }
 
     /// Reads any number of partitions, waiting for data as the request says. Answers in the request's order.
-    pub async fn fetch(&self, _tenant: &Tenant, request: FetchRequest) -> Vec<FetchedPartition> {
-        let failed = FetchedPartition::failed(tidemark_types::ErrorCode::NotLeader);
-        vec![failed; request.partitions.len()]
+    pub async fn fetch(&self, tenant: &Tenant, request: FetchRequest) -> Vec<FetchedPartition> {
+        poll::fetch(&self.0.env, &self.0.shards, tenant, &request).await
     }
 
     /// Finds an offset by position or time.
@@ -55,28 +169,32 @@ impl Log {
     /// [`ReadError`].
     pub async fn list_offset(
         &self,
-        _tenant: &Tenant,
+        tenant: &Tenant,
         topic: &Arc<Topic>,
         index: PartitionIndex,
-        _spec: OffsetSpec,
-        _isolation: Isolation,
+        spec: OffsetSpec,
+        isolation: Isolation,
     ) -> Result<ListedOffset, ReadError> {
-        Err(not_leader(topic, index))
+        let (shard, current) = poll::check(&self.0.shards, tenant, topic, index, None)?;
+        let id = topic.partition_id(index);
+        lookup::list(&self.0.env, shard, id, spec, current, isolation).await
     }
 
-    /// Where a leader epoch ends (K6).
+    /// Where a leader epoch ends (K6). `current` is the leader epoch the client knows, checked when present.
     ///
     /// # Errors
     /// [`ReadError`].
     pub fn leader_epoch_end(
         &self,
-        _tenant: &Tenant,
+        tenant: &Tenant,
         topic: &Arc<Topic>,
         index: PartitionIndex,
-        _current: Option<LeaderEpoch>,
-        _epoch: LeaderEpoch,
+        current: Option<LeaderEpoch>,
+        epoch: LeaderEpoch,
     ) -> Result<EpochEnd, ReadError> {
-        Err(not_leader(topic, index))
+        let (shard, ours) = poll::check(&self.0.shards, tenant, topic, index, current)?;
+        let id = topic.partition_id(index);
+        Ok(lookup::epoch_end(shard, id, epoch, ours))
     }
 
     /// The partition's committed offsets.
@@ -85,23 +203,33 @@ impl Log {
     /// [`ReadError`].
     pub fn offsets(
         &self,
-        _tenant: &Tenant,
+        tenant: &Tenant,
         topic: &Arc<Topic>,
         index: PartitionIndex,
     ) -> Result<PartitionOffsets, ReadError> {
-        Err(not_leader(topic, index))
+        let (shard, leader_epoch) = poll::check(&self.0.shards, tenant, topic, index, None)?;
+        let view = shard.view(topic.partition_id(index));
+        let (log_start, high_watermark) = view.map_or((Offset(0), Offset(0)), |view| {
+            let shown = view.state.read();
+            (shown.log_start, shown.high_watermark)
+        });
+        Ok(PartitionOffsets {
+            log_start,
+            high_watermark,
+            leader_epoch,
+        })
     }
 
-    /// The node that serves a shard, as far as this process knows.
+    /// The node that serves a shard, as far as this process knows: itself, or nobody.
     #[must_use]
-    pub fn owner(&self, _shard: ShardId) -> Option<NodeId> {
-        None
+    pub fn owner(&self, shard: ShardId) -> Option<NodeId> {
+        self.ownership(shard).map(|ownership| ownership.owner.node)
     }
 
     /// This process's ownership of a shard while it serves it, for owner-side transactions.
     #[must_use]
-    pub fn ownership(&self, _shard: ShardId) -> Option<Ownership> {
-        None
+    pub fn ownership(&self, shard: ShardId) -> Option<Ownership> {
+        self.shard(shard)?.ownership().ok()
     }
 
     /// The shard whose owner coordinates a group. The same in every version of the software: stored state
@@ -114,33 +242,46 @@ impl Log {
         }
         // FNV-1a's low bits are weak for short inputs: fold the high half in.
         let folded = hash ^ (hash >> 32);
-        let shards = u64::from(self.0.config.shards.max(1));
+        let shards = u64::from(self.0.env.config.shards.max(1));
         ShardId(u32::try_from(folded % shards).expect("below a u32"))
     }
 
     /// A producer id that was never given out, with epoch 0 (InitProducerId without a transactional id).
     ///
     /// # Errors
-    /// [`ReadError::NotLeader`]-like retriable codes while the metadata store gives no block.
-    pub async fn init_producer_id(
-        &self,
-    ) -> Result<(ProducerId, ProducerEpoch), tidemark_meta::MetaError> {
-        Err(tidemark_meta::MetaError::Unavailable(
-            "the log does not serve yet".to_owned(),
-        ))
+    /// While the metadata store gives no block.
+    pub async fn init_producer_id(&self) -> Result<(ProducerId, ProducerEpoch), MetaError> {
+        let env = &self.0.env;
+        let store = self.0.meta.as_ref();
+        let ids = &self.0.producer_ids;
+        ids.next(store, &env.clock, &env.entropy).await
+    }
+
+    /// Tries a shard again that stayed closed: after an operator's `unclean-seal`.
+    pub fn reopen(&self, shard: ShardId) {
+        if let Some(shard) = self.shard(shard) {
+            let _ = shard.control.try_send(Control::Reopen);
+        }
     }
 
     /// Every shard's state, for `/readyz` and `tidemark status`.
     #[must_use]
     pub fn status(&self) -> LogStatus {
-        LogStatus { shards: Vec::new() }
+        LogStatus {
+            shards: self.0.shards.iter().map(|s| s.status()).collect(),
+        }
     }
-}
 
-fn not_leader(topic: &Topic, index: PartitionIndex) -> ReadError {
-    topic
-        .partition(index)
-        .map_or(ReadError::NoSuchPartition, |p| {
-            ReadError::NotLeader(p.shard)
-        })
+    /// Waits until every shard serves.
+    pub async fn serving(&self) {
+        let mut backoff = std::time::Duration::from_millis(1);
+        while !self.status().is_ready() {
+            self.0.env.clock.sleep(backoff).await;
+            backoff = (backoff * 2).min(std::time::Duration::from_millis(50));
+        }
+    }
+
+    fn shard(&self, id: ShardId) -> Option<&Arc<Shard>> {
+        self.0.shards.get(usize::try_from(id.0).ok()?)
+    }
 }

@@ -39,6 +39,7 @@ mod codec;
 pub mod extent;
 pub mod node;
 pub mod partition;
+pub mod producer_id;
 pub mod schema;
 pub mod shard;
 #[cfg(test)]

@@ -1,0 +1,319 @@
+//! The checkpoint at the start of every extent: the committed state of the shard, in one or more frames (J12).
+//!
+//! Everything is in the frames' heads, big-endian. Version 1. A part (`Checkpoint`): version `u8`, its number
+//! `u32`, partitions in it `u32`, the partitions. The end (`CheckpointEnd`, the complete flag): version `u8`, number
+//! of parts `u32`, time of the newest frame `i64`, partitions in all `u64`, CRC64/NVME over the parts' heads `u64`.
+//!
+//! A partition: topic `u64`, index `i32`, log start `i64`, next offset `i64`, leader epochs (count `u8`, each epoch
+//! `i32` and first offset `i64`), max timestamp (flag `u8`, then time and base offset, `i64` each), producers
+//! (count `u32`, each id `i64`, epoch `i16`, last seen `i64`, batches: count `u8`, each first and last sequence `i32`,
+//! base offset `i64`, log append time), keys (count `u32`, each length `u8`, key, fingerprint `u64`, base offset
+//! `i64`, log append time, appended `i64`). A log append time: flag `u8`, then `i64` if the flag is 1.
+//! Partitions are sorted by id, so equal states have equal bytes.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use tidemark_journal::{FrameBody, FrameKind};
+use tidemark_types::{
+    DecodeError, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Reader, limits,
+};
+
+use crate::head::{put_partition, read_partition};
+use crate::producers::{Producer, Producers, Remembered};
+use crate::state::{CommittedState, EPOCHS_PER_PARTITION_MAX, Keyed, Keys, PartitionState};
+
+const VERSION: u8 = 1;
+/// A part is closed once it has this many bytes.
+const PART_BYTES_TARGET: usize = limits::FRAME_PAYLOAD_BYTES_TARGET;
+/// Smallest encoded partition, producer and key: bounds what a count may allocate.
+const PARTITION_BYTES_MIN: usize = 38;
+
+/// Encodes the committed state as frames to append in order.
+pub(crate) fn encode(state: &CommittedState) -> Vec<FrameBody> {
+    let mut writer = PartWriter::default();
+    let sorted = state.sorted();
+    for (id, partition) in &sorted {
+        writer.add(*id, partition);
+    }
+    writer.close();
+    let mut end = BytesMut::with_capacity(29);
+    end.put_u8(VERSION);
+    end.put_u32(count_u32(writer.frames.len()));
+    end.put_i64(state.appended_ms);
+    end.put_u64(sorted.len() as u64);
+    end.put_u64(writer.digest.finalize());
+    let mut frames = writer.frames;
+    frames.push(body(FrameKind::CheckpointEnd, end.freeze()));
+    frames
+}
+
+fn body(kind: FrameKind, head: Bytes) -> FrameBody {
+    FrameBody {
+        kind,
+        head,
+        parts: Vec::new(),
+    }
+}
+
+fn count_u32(n: usize) -> u32 {
+    u32::try_from(n).expect("bounded by the shard's state")
+}
+
+struct PartWriter {
+    frames: Vec<FrameBody>,
+    digest: crc_fast::Digest,
+    open: BytesMut,
+    partitions: usize,
+}
+
+impl Default for PartWriter {
+    fn default() -> Self {
+        Self {
+            frames: Vec::new(),
+            digest: new_digest(),
+            open: BytesMut::new(),
+            partitions: 0,
+        }
+    }
+}
+
+fn new_digest() -> crc_fast::Digest {
+    crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme)
+}
+
+impl PartWriter {
+    fn add(&mut self, id: PartitionId, partition: &PartitionState) {
+        encode_partition(&mut self.open, id, partition);
+        self.partitions += 1;
+        if self.open.len() >= PART_BYTES_TARGET {
+            self.close();
+        }
+    }
+
+    fn close(&mut self) {
+        if self.partitions == 0 {
+            return;
+        }
+        let mut head = BytesMut::with_capacity(9 + self.open.len());
+        head.put_u8(VERSION);
+        head.put_u32(count_u32(self.frames.len()));
+        head.put_u32(count_u32(self.partitions));
+        head.put_slice(&self.open);
+        self.open.clear();
+        self.partitions = 0;
+        self.digest.update(&head);
+        self.frames.push(body(FrameKind::Checkpoint, head.freeze()));
+    }
+}
+
+fn put_time(out: &mut BytesMut, time: Option<i64>) {
+    out.put_u8(u8::from(time.is_some()));
+    if let Some(time) = time {
+        out.put_i64(time);
+    }
+}
+
+fn encode_partition(out: &mut BytesMut, id: PartitionId, p: &PartitionState) {
+    put_partition(out, id);
+    out.put_i64(p.log_start.0);
+    out.put_i64(p.next_offset.0);
+    out.put_u8(u8::try_from(p.epochs.len()).expect("bounded by EPOCHS_PER_PARTITION_MAX"));
+    for (epoch, start) in &p.epochs {
+        out.put_i32(epoch.0);
+        out.put_i64(start.0);
+    }
+    put_time(out, p.max_timestamp.map(|(ms, _)| ms));
+    if let Some((_, base)) = p.max_timestamp {
+        out.put_i64(base.0);
+    }
+    out.put_u32(count_u32(p.producers.len()));
+    for (id, producer) in p.producers.iter() {
+        out.put_i64(id.0);
+        out.put_i16(producer.epoch.0);
+        out.put_i64(producer.last_ms);
+        out.put_u8(u8::try_from(producer.batches().len()).expect("at most five"));
+        for batch in producer.batches() {
+            out.put_i32(batch.first_sequence);
+            out.put_i32(batch.last_sequence);
+            out.put_i64(batch.base_offset.0);
+            put_time(out, batch.log_append_time_ms);
+        }
+    }
+    let keys = p.keys.as_deref();
+    out.put_u32(count_u32(keys.map_or(0, |k| k.iter().len())));
+    for (key, keyed) in keys.iter().flat_map(|k| k.iter()) {
+        out.put_u8(u8::try_from(key.len()).expect("bounded by IdempotencyKey::BYTES_MAX"));
+        out.put_slice(key);
+        out.put_u64(keyed.fingerprint);
+        out.put_i64(keyed.base_offset.0);
+        put_time(out, keyed.log_append_time_ms);
+        out.put_i64(keyed.appended_ms);
+    }
+}
+
+/// Puts a checkpoint together from its frames, in order.
+pub(crate) struct Assembler {
+    state: CommittedState,
+    parts: u32,
+    digest: crc_fast::Digest,
+}
+
+impl Assembler {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: CommittedState::default(),
+            parts: 0,
+            digest: new_digest(),
+        }
+    }
+
+    /// Adds a part.
+    pub(crate) fn part(&mut self, head: &[u8]) -> Result<(), DecodeError> {
+        self.digest.update(head);
+        let mut r = Reader::new(head);
+        check_version(&mut r)?;
+        let number = r.u32("checkpoint part")?;
+        if number != self.parts {
+            let why = format!("{number} follows {} parts", self.parts);
+            return Err(DecodeError::invalid("checkpoint part", why));
+        }
+        self.parts += 1;
+        let count = bounded(&mut r, PARTITION_BYTES_MIN, "checkpoint partitions")?;
+        for _ in 0..count {
+            let id = read_partition(&mut r)?;
+            let partition = decode_partition(&mut r)?;
+            self.state.partitions.insert(id, partition);
+        }
+        r.finish("checkpoint part")
+    }
+
+    /// Checks that it is whole and gives the state.
+    pub(crate) fn end(mut self, head: &[u8]) -> Result<CommittedState, DecodeError> {
+        let mut r = Reader::new(head);
+        check_version(&mut r)?;
+        let parts = r.u32("checkpoint parts")?;
+        self.state.appended_ms = r.i64("checkpoint time")?;
+        let partitions = r.u64("checkpoint partitions")?;
+        let digest = r.u64("checkpoint digest")?;
+        r.finish("checkpoint end")?;
+        let have = self.state.partitions.len() as u64;
+        if parts != self.parts || partitions != have || digest != self.digest.finalize() {
+            let why = format!(
+                "{} of {parts} parts, {have} of {partitions} partitions, or another digest",
+                self.parts
+            );
+            return Err(DecodeError::invalid("checkpoint", why));
+        }
+        Ok(self.state)
+    }
+}
+
+fn check_version(r: &mut Reader<'_>) -> Result<(), DecodeError> {
+    match r.u8("checkpoint version")? {
+        VERSION => Ok(()),
+        other => Err(DecodeError::invalid(
+            "checkpoint version",
+            format!("{other} is unknown, this build reads 1"),
+        )),
+    }
+}
+
+fn bounded(
+    r: &mut Reader<'_>,
+    bytes_each: usize,
+    what: &'static str,
+) -> Result<usize, DecodeError> {
+    let count = r.u32(what)? as usize;
+    if count > r.remaining() / bytes_each {
+        return Err(DecodeError::invalid(what, format!("{count} do not fit")));
+    }
+    Ok(count)
+}
+
+fn read_time(r: &mut Reader<'_>) -> Result<Option<i64>, DecodeError> {
+    match r.u8("time flag")? {
+        0 => Ok(None),
+        1 => r.i64("time").map(Some),
+        other => Err(DecodeError::invalid(
+            "time flag",
+            format!("{other} is neither 0 nor 1"),
+        )),
+    }
+}
+
+fn decode_partition(r: &mut Reader<'_>) -> Result<PartitionState, DecodeError> {
+    let log_start = Offset(r.i64("log start")?);
+    let next_offset = Offset(r.i64("next offset")?);
+    let epoch_count = usize::from(r.u8("leader epochs")?);
+    if epoch_count > EPOCHS_PER_PARTITION_MAX {
+        return Err(DecodeError::invalid(
+            "leader epochs",
+            format!("{epoch_count} are too many"),
+        ));
+    }
+    let mut epochs = Vec::with_capacity(epoch_count);
+    for _ in 0..epoch_count {
+        let epoch = LeaderEpoch(r.i32("leader epoch")?);
+        epochs.push((epoch, Offset(r.i64("epoch start")?)));
+    }
+    let max_timestamp = match read_time(r)? {
+        None => None,
+        Some(ms) => Some((ms, Offset(r.i64("max timestamp offset")?))),
+    };
+    Ok(PartitionState {
+        log_start,
+        next_offset,
+        epochs,
+        max_timestamp,
+        producers: decode_producers(r)?,
+        keys: decode_keys(r)?,
+    })
+}
+
+fn decode_producers(r: &mut Reader<'_>) -> Result<Producers, DecodeError> {
+    let count = bounded(r, 19, "producers")?;
+    let mut producers = Producers::default();
+    for _ in 0..count {
+        let id = ProducerId(r.i64("producer id")?);
+        let epoch = ProducerEpoch(r.i16("producer epoch")?);
+        let last_ms = r.i64("producer last seen")?;
+        let batch_count = usize::from(r.u8("producer batches")?);
+        if batch_count > limits::PRODUCER_BATCHES_REMEMBERED {
+            return Err(DecodeError::invalid(
+                "producer batches",
+                format!("{batch_count} are too many"),
+            ));
+        }
+        let mut batches = [Remembered::default(); limits::PRODUCER_BATCHES_REMEMBERED];
+        for batch in &mut batches[..batch_count] {
+            *batch = Remembered {
+                first_sequence: r.i32("first sequence")?,
+                last_sequence: r.i32("last sequence")?,
+                base_offset: Offset(r.i64("batch offset")?),
+                log_append_time_ms: read_time(r)?,
+            };
+        }
+        let batches = batches.into_iter().take(batch_count);
+        producers.restore(id, Producer::restored(epoch, last_ms, batches));
+    }
+    Ok(producers)
+}
+
+fn decode_keys(r: &mut Reader<'_>) -> Result<Option<Box<Keys>>, DecodeError> {
+    let count = bounded(r, 26, "idempotency keys")?;
+    if count == 0 {
+        return Ok(None);
+    }
+    let mut keys = Keys::default();
+    for _ in 0..count {
+        let len = usize::from(r.u8("key length")?);
+        let key = r.take_bytes(len, "key")?;
+        let keyed = Keyed {
+            fingerprint: r.u64("key fingerprint")?,
+            base_offset: Offset(r.i64("key offset")?),
+            log_append_time_ms: read_time(r)?,
+            appended_ms: r.i64("key time")?,
+        };
+        keys.insert(key, keyed);
+    }
+    Ok(Some(Box::new(keys)))
+}

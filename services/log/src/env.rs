@@ -1,0 +1,17 @@
+//! What every part of the log is given.
+
+use tidemark_lease::Leases;
+use tidemark_runtime::{Clock, Entropy};
+
+use crate::config::LogConfig;
+use crate::view::TailCache;
+
+/// Settings and components, shared by all shards.
+#[derive(Debug)]
+pub(crate) struct Env {
+    pub(crate) config: LogConfig,
+    pub(crate) leases: Leases,
+    pub(crate) clock: Clock,
+    pub(crate) entropy: Entropy,
+    pub(crate) cache: TailCache,
+}

@@ -1,0 +1,154 @@
+//! Moving to the next extent, with frames in flight and perhaps without an answer from the metadata store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidemark_journal::{FrameBody, RefusedWhy, Writer, WriterEnd};
+use tidemark_lease::{RollError, Rolled};
+use tidemark_runtime::{Invariant, check_invariant};
+use tidemark_types::Lsn;
+
+use super::Owner;
+use crate::checkpoint;
+use crate::index::{Index, ReadableExtent};
+
+/// Pause before a roll that did not happen is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+/// Pause before the outcome of a roll is asked for again.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+
+impl Owner {
+    /// Starts a roll when size, age or a lost replica call for one.
+    pub(super) fn consider_roll(&mut self) {
+        let now = self.env.clock.now();
+        if self.rolling.is_some()
+            || self.marking.is_some()
+            || self.checkpoint_end.is_some()
+            || now < self.roll_not_before
+        {
+            return;
+        }
+        let data_bytes = self.writer.bytes().saturating_sub(self.checkpoint_bytes);
+        let old = now.duration_since(self.opened_at) >= self.env.config.roll_age;
+        let optional = data_bytes >= self.env.config.roll_bytes || (data_bytes > 0 && old);
+        // J11: a lost replica is a reason at once, idle or not. J2: the others need a healthy store.
+        let must = !self.writer.lost_replicas().is_empty();
+        if must || (optional && self.env.leases.metadata_is_fresh()) {
+            self.start_roll(Duration::ZERO);
+        }
+    }
+
+    /// Whether the open extent is over its size: looked at after every frame sent.
+    pub(super) fn is_oversized(&self) -> bool {
+        self.writer.bytes().saturating_sub(self.checkpoint_bytes) >= self.env.config.roll_bytes
+    }
+
+    fn start_roll(&mut self, pause: Duration) {
+        // J2: from here nothing above this end is committed, acked or shown until the outcome is known.
+        let proposed_end = self.writer.freeze();
+        let env = Arc::clone(&self.env);
+        let ownership = self.ownership;
+        let writer = self.writer.clone();
+        self.rolling = Some(Box::pin(async move {
+            env.clock.sleep(pause).await;
+            env.leases.roll(&ownership, &writer, proposed_end).await
+        }));
+    }
+
+    /// A roll's outcome is known, or known to be unknown.
+    pub(super) async fn on_rolled(
+        &mut self,
+        outcome: Result<Rolled, RollError>,
+    ) -> Result<(), String> {
+        match outcome {
+            Ok(rolled) => self.move_to(rolled).await,
+            Err(error @ (RollError::NotRolled(_) | RollError::TooFewNodes { .. })) => {
+                tracing::info!(shard = %self.shard.id, "{error}");
+                let jitter = Duration::from_millis(self.env.entropy.below(1_000));
+                self.roll_not_before = self.env.clock.now() + RETRY + jitter;
+                self.on_committed(false)
+            }
+            Err(error @ RollError::Unknown(_)) => {
+                tracing::info!(shard = %self.shard.id, "{error}");
+                self.start_roll(ASK_AGAIN);
+                Ok(())
+            }
+            Err(error @ (RollError::NotOwner(_) | RollError::NotOpened { .. })) => {
+                Err(error.to_string())
+            }
+        }
+    }
+
+    async fn move_to(&mut self, rolled: Rolled) -> Result<(), String> {
+        // Everything below the sealed end was committed before the roll began: bring the state there.
+        self.commit_below(rolled.sealed.end);
+        self.open.set_end(rolled.sealed.end);
+        check_invariant!(
+            Invariant::SealCoversCommits,
+            rolled.uncommitted.len() == self.pending.len(),
+            "{} frames came back from the sealed extent, {} are pending",
+            rolled.uncommitted.len(),
+            self.pending.len()
+        );
+        self.open_extent(rolled.writer);
+        let frames = checkpoint::encode(&self.state);
+        let mut end = Lsn(0);
+        for body in frames {
+            end = append_waiting(&self.writer, body).await?.next();
+        }
+        self.checkpoint_end = Some(end);
+        self.checkpoint_bytes = self.writer.bytes();
+        // J13: the same offsets under new LSNs; pending acks follow.
+        for (frame, (_, body)) in self.pending.iter_mut().zip(rolled.uncommitted) {
+            frame.lsn = append_waiting(&self.writer, body).await?;
+        }
+        Ok(())
+    }
+
+    fn commit_below(&mut self, end: Lsn) {
+        while self.pending.front().is_some_and(|p| p.lsn < end)
+            && let Some(frame) = self.pending.pop_front()
+        {
+            self.commit(frame);
+        }
+    }
+
+    fn open_extent(&mut self, writer: Writer) {
+        let extent = writer.extent().clone();
+        let first = extent.first;
+        check_invariant!(
+            Invariant::OneOpenExtent,
+            first == self.open.end(),
+            "{} starts at {first}, the one before ends at {}",
+            extent.id,
+            self.open.end()
+        );
+        self.open = Arc::new(ReadableExtent::new(extent, first, Some(Index::default())));
+        self.shard.add_extent(Arc::clone(&self.open));
+        self.opened_at = self.env.clock.now();
+        self.committed = writer.committed();
+        self.committed.mark_changed();
+        self.writer = writer;
+    }
+}
+
+/// Appends to a writer, waiting while too much is uncommitted.
+pub(super) async fn append_waiting(writer: &Writer, body: FrameBody) -> Result<Lsn, String> {
+    let mut body = body;
+    let mut seen = writer.committed();
+    loop {
+        seen.borrow_and_update();
+        match writer.append(body) {
+            Ok(lsn) => return Ok(lsn),
+            Err(refused) => match refused.why {
+                RefusedWhy::Ended(why) => return Err(why.to_string()),
+                RefusedWhy::Backpressure { .. } => {
+                    body = refused.body;
+                    if seen.changed().await.is_err() {
+                        return Err(WriterEnd::Retired.to_string());
+                    }
+                }
+            },
+        }
+    }
+}

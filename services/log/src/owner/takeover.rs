@@ -1,0 +1,209 @@
+//! From nothing to SERVING: take, replay, checkpoint, mark. A restart is the same (DESIGN section 3).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidemark_journal::{FrameKind, ReadError as JournalReadError, Reader, Writer};
+use tidemark_lease::{OwnerError, SealedExtent, TakeError, Taken};
+use tidemark_runtime::{Backoff, FastMap};
+use tidemark_types::{DecodeError, Lsn};
+
+use super::build::Building;
+use super::roll::append_waiting;
+use super::{Owner, expire};
+use crate::checkpoint::{self, Assembler};
+use crate::env::Env;
+use crate::head::Head;
+use crate::index::{Index, ReadableExtent};
+use crate::shard::{Readables, Shard};
+use crate::state::CommittedState;
+use crate::view::View;
+
+/// Bytes of one read of the replay.
+const READ_BYTES: usize = 4 << 20;
+
+/// Why a takeover did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TakeoverError {
+    /// The lease was not had.
+    #[error(transparent)]
+    Take(#[from] TakeError),
+    /// A sealed extent could not be read.
+    #[error("replay: {0}")]
+    Read(#[from] JournalReadError),
+    /// A frame does not decode: written by a newer version, or damaged beneath its CRC.
+    #[error("replay: {0}")]
+    Decode(#[from] DecodeError),
+    /// The extents from the newest checkpoint on hold no complete checkpoint.
+    #[error("replay: extent {0} has no complete checkpoint")]
+    NoCheckpoint(tidemark_journal::ExtentId),
+    /// The writer of the new extent ended before the checkpoint was committed.
+    #[error("checkpoint: {0}")]
+    Checkpoint(String),
+    /// The owner's rows could not be written.
+    #[error(transparent)]
+    Mark(#[from] OwnerError),
+}
+
+/// A retry schedule that goes on for as long as the process does; its waits are bounded and jittered.
+pub(super) const fn retry_forever() -> Backoff {
+    Backoff::new(Duration::from_millis(20), Duration::from_secs(5), u32::MAX)
+}
+
+/// Takes a shard and brings it to SERVING.
+pub(crate) async fn take_over(env: &Arc<Env>, shard: &Arc<Shard>) -> Result<Owner, TakeoverError> {
+    let taken = env.leases.take(shard.id).await?;
+    let mut replayed = Replayed::default();
+    for sealed in &taken.replay {
+        replayed.extent(&taken.reader, sealed).await?;
+    }
+    let state = replayed.state.unwrap_or_default();
+    let older = taken
+        .older
+        .iter()
+        .filter(|s| s.readable_end() > s.extent.first);
+    let mut extents: Vec<_> = older
+        .map(|s| {
+            Arc::new(ReadableExtent::new(
+                s.extent.clone(),
+                s.readable_end(),
+                None,
+            ))
+        })
+        .collect();
+    extents.extend(replayed.extents);
+    let owner = checkpointed(env, shard, taken, state, extents).await?;
+    tracing::info!(shard = %shard.id, epoch = %owner.ownership.epoch, partitions = owner.state.partitions.len(), "serving");
+    Ok(owner)
+}
+
+async fn checkpointed(
+    env: &Arc<Env>,
+    shard: &Arc<Shard>,
+    taken: Taken,
+    state: CommittedState,
+    mut extents: Vec<Arc<ReadableExtent>>,
+) -> Result<Owner, TakeoverError> {
+    let Taken {
+        ownership,
+        writer,
+        reader,
+        ..
+    } = taken;
+    let checkpoint_end = write_checkpoint(&writer, &state).await?;
+    let index = writer.extent().id.index;
+    env.leases.mark_checkpoint(&ownership, index).await?;
+    env.leases.mark_serving(&ownership).await?;
+    let open = ReadableExtent::new(
+        writer.extent().clone(),
+        checkpoint_end,
+        Some(Index::default()),
+    );
+    let open = Arc::new(open);
+    extents.push(Arc::clone(&open));
+    shard.set_readables(Readables {
+        reader: Some(reader),
+        extents,
+    });
+    *shard.views.write() = state
+        .partitions
+        .iter()
+        .map(|(id, p)| (*id, Arc::new(View::new(*id, p))))
+        .collect();
+    let now = env.clock.now();
+    let owner = Owner {
+        held: env.leases.watch_ownership(&ownership),
+        committed: writer.committed(),
+        checkpoint_bytes: writer.bytes(),
+        last_ms: state.appended_ms,
+        env: Arc::clone(env),
+        shard: Arc::clone(shard),
+        ownership,
+        writer,
+        open,
+        opened_at: now,
+        checkpoint_end: None,
+        marking: None,
+        rolling: None,
+        roll_not_before: now,
+        expire_at: now + expire::PERIOD,
+        state,
+        flights: FastMap::default(),
+        building: Building::default(),
+        pending: VecDeque::new(),
+        next_ticket: 1,
+        forgotten: tidemark_runtime::FastSet::default(),
+    };
+    shard.serve(ownership);
+    Ok(owner)
+}
+
+async fn write_checkpoint(writer: &Writer, state: &CommittedState) -> Result<Lsn, TakeoverError> {
+    let mut end = writer.extent().first;
+    for body in checkpoint::encode(state) {
+        let lsn = append_waiting(writer, body).await;
+        end = lsn.map_err(TakeoverError::Checkpoint)?.next();
+    }
+    let committed = writer.wait_committed(end).await;
+    committed.map_err(|why| TakeoverError::Checkpoint(why.to_string()))?;
+    Ok(end)
+}
+
+/// What a replay has come to.
+#[derive(Default)]
+struct Replayed {
+    state: Option<CommittedState>,
+    extents: Vec<Arc<ReadableExtent>>,
+}
+
+impl Replayed {
+    /// Applies every frame of an extent, unconditionally, to its end (K4). The first extent starts with the checkpoint; those
+    /// after it hold at most pieces of one, which are passed over (J1).
+    async fn extent(
+        &mut self,
+        reader: &Reader,
+        sealed: &SealedExtent,
+    ) -> Result<(), TakeoverError> {
+        let end = sealed.readable_end();
+        let mut assembler = self.state.is_none().then(Assembler::new);
+        let mut index = Index::default();
+        let mut has_data = false;
+        let mut next = sealed.extent.first;
+        while next < end {
+            for frame in reader.read(&sealed.extent, next, end, READ_BYTES).await? {
+                next = frame.lsn.next();
+                match (frame.body.kind, &mut self.state) {
+                    (FrameKind::Checkpoint, _) => {
+                        if let Some(assembler) = &mut assembler {
+                            assembler.part(&frame.body.head)?;
+                        }
+                    }
+                    (FrameKind::CheckpointEnd, _) => {
+                        if let Some(assembler) = assembler.take() {
+                            self.state = Some(assembler.end(&frame.body.head)?);
+                        }
+                    }
+                    (FrameKind::Data, Some(state)) => {
+                        let head = Head::decode(&frame.body.head)?;
+                        state.apply(&head);
+                        let sizes = frame.body.parts.iter().map(|p| p.bytes.len());
+                        index.note(frame.lsn, &head, sizes);
+                        has_data = true;
+                    }
+                    (FrameKind::Data, None) => {
+                        return Err(TakeoverError::NoCheckpoint(sealed.extent.id));
+                    }
+                }
+            }
+        }
+        if self.state.is_none() {
+            return Err(TakeoverError::NoCheckpoint(sealed.extent.id));
+        }
+        if self.extents.is_empty() || has_data {
+            let readable = ReadableExtent::new(sealed.extent.clone(), end, Some(index));
+            self.extents.push(Arc::new(readable));
+        }
+        Ok(())
+    }
+}

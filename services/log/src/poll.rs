@@ -1,0 +1,232 @@
+//! Fetch: fill the partitions in order within Kafka's byte rules, and wait until there is enough.
+
+use std::sync::Arc;
+
+use tidemark_types::{Coded, ErrorCode, LeaderEpoch, Offset, Tenant};
+
+use crate::env::Env;
+use crate::error::ReadError;
+use crate::fetch::{FetchPartition, FetchRequest, FetchedPartition};
+use crate::owner::leader_epoch;
+use crate::read;
+use crate::shard::{Shard, Wake};
+
+/// One partition while its fetch goes on.
+struct Slot<'a> {
+    want: &'a FetchPartition,
+    shard: Option<&'a Arc<Shard>>,
+    next: Offset,
+    bytes: usize,
+    answer: FetchedPartition,
+}
+
+/// The partition's shard, once tenant, placement, ownership and leader epoch are checked.
+pub(crate) fn check<'a>(
+    shards: &'a [Arc<Shard>],
+    tenant: &Tenant,
+    topic: &tidemark_topics::Topic,
+    index: tidemark_types::PartitionIndex,
+    current: Option<LeaderEpoch>,
+) -> Result<(&'a Arc<Shard>, LeaderEpoch), ReadError> {
+    let placement = topic
+        .partition(index)
+        .filter(|_| topic.tenant == tenant.id())
+        .ok_or(ReadError::NoSuchPartition)?;
+    let shard = shards
+        .get(placement.shard.0 as usize)
+        .ok_or(ReadError::NotLeader(placement.shard))?;
+    let ownership = shard.ownership()?;
+    let ours = leader_epoch(placement.leader_epoch_base, ownership.epoch.0);
+    match current {
+        Some(theirs) if theirs < ours => Err(ReadError::FencedLeaderEpoch),
+        Some(theirs) if theirs > ours => Err(ReadError::UnknownLeaderEpoch),
+        _ => Ok((shard, ours)),
+    }
+}
+
+/// Answers a fetch.
+pub(crate) async fn fetch(
+    env: &Env,
+    shards: &[Arc<Shard>],
+    tenant: &Tenant,
+    request: &FetchRequest,
+) -> Vec<FetchedPartition> {
+    let deadline = env.clock.now() + request.max_wait;
+    let mut slots: Vec<Slot<'_>> = request
+        .partitions
+        .iter()
+        .map(|want| open(shards, tenant, want))
+        .collect();
+    let wake = Arc::new(Wake::default());
+    let mut total = 0;
+    loop {
+        for slot in &mut slots {
+            total += fill(env, slot, request, total).await;
+        }
+        let failed = slots.iter().any(|s| s.answer.error.is_some());
+        let enough = total >= request.min_bytes && (total > 0 || request.min_bytes == 0);
+        if failed || enough || total >= request.max_bytes || env.clock.now() >= deadline {
+            break;
+        }
+        register(&slots, &wake);
+        let late = if slots.iter().any(Slot::has_more) {
+            false
+        } else {
+            tokio::time::timeout_at(deadline, wake.0.notified())
+                .await
+                .is_err()
+        };
+        unregister(&slots, &wake);
+        if late {
+            // One last look: data may have come together with the deadline.
+            for slot in &mut slots {
+                total += fill(env, slot, request, total).await;
+            }
+            break;
+        }
+    }
+    slots.into_iter().map(|slot| slot.answer).collect()
+}
+
+fn open<'a>(shards: &'a [Arc<Shard>], tenant: &Tenant, want: &'a FetchPartition) -> Slot<'a> {
+    let checked = check(
+        shards,
+        tenant,
+        &want.topic,
+        want.index,
+        want.current_leader_epoch,
+    );
+    let (shard, error) = match checked {
+        Ok((shard, _)) => (Some(shard), None),
+        Err(error) => (None, Some(error.code())),
+    };
+    Slot {
+        want,
+        shard,
+        next: want.offset,
+        bytes: 0,
+        answer: FetchedPartition {
+            error,
+            ..FetchedPartition::failed(ErrorCode::Unknown)
+        },
+    }
+}
+
+impl Slot<'_> {
+    fn partition(&self) -> tidemark_types::PartitionId {
+        self.want.topic.partition_id(self.want.index)
+    }
+
+    fn refuse(&mut self, error: ErrorCode) {
+        self.answer.error = Some(error);
+        self.shard = None;
+    }
+
+    /// Whether something was committed since this slot was filled. A shard that stopped serving counts.
+    fn has_more(&self) -> bool {
+        let Some(shard) = self.shard else {
+            return false;
+        };
+        if shard.ownership().is_err() {
+            return true;
+        }
+        let shown = shard.view(self.partition());
+        let end = shown.map_or(Offset(0), |view| view.state.read().high_watermark);
+        end > self.answer.high_watermark
+    }
+}
+
+/// Adds what there is to a slot and gives the bytes added. `total` is what all slots have.
+async fn fill(env: &Env, slot: &mut Slot<'_>, request: &FetchRequest, total: usize) -> usize {
+    let Some(shard) = slot.shard else { return 0 };
+    if let Err(error) = shard.ownership() {
+        // What was read stays right: committed prefixes are immutable. Without any, say why.
+        if slot.answer.batches.is_empty() {
+            slot.refuse(error.code());
+        }
+        slot.shard = None;
+        return 0;
+    }
+    let view = shard.view(slot.partition());
+    let (log_start, end) = view.as_ref().map_or((Offset(0), Offset(0)), |view| {
+        let shown = view.state.read();
+        (shown.log_start, shown.high_watermark)
+    });
+    slot.answer.log_start = log_start;
+    slot.answer.high_watermark = end;
+    slot.answer.last_stable_offset = end;
+    if slot.next < log_start {
+        slot.refuse(ErrorCode::OffsetOutOfRange);
+        return 0;
+    }
+    if slot.next > end {
+        let code = beyond_end(env, shard).await;
+        slot.refuse(code);
+        return 0;
+    }
+    let Some(view) = view.filter(|_| slot.next < end) else {
+        return 0;
+    };
+    let room = request
+        .max_bytes
+        .saturating_sub(total)
+        .min(slot.want.max_bytes.saturating_sub(slot.bytes));
+    match read::read(shard, &view, slot.next, room, total == 0).await {
+        Ok(batches) => take(slot, batches),
+        Err(error) => {
+            tracing::warn!(partition = %view.id, "fetch: {error}");
+            if slot.answer.batches.is_empty() {
+                slot.refuse(error.code());
+            }
+            0
+        }
+    }
+}
+
+fn take(slot: &mut Slot<'_>, batches: Vec<crate::view::StoredBatch>) -> usize {
+    let mut bytes = 0;
+    slot.answer.batches.reserve(2 * batches.len());
+    for batch in batches {
+        bytes += batch.len();
+        slot.next = batch.end;
+        slot.answer.batches.push(batch.prefix);
+        slot.answer.batches.push(batch.rest);
+    }
+    slot.bytes += bytes;
+    bytes
+}
+
+/// K2: an offset above the own high watermark is out of range only if no newer owner can know better.
+async fn beyond_end(env: &Env, shard: &Shard) -> ErrorCode {
+    match prove(env, shard).await {
+        Ok(()) => ErrorCode::OffsetOutOfRange,
+        Err(error) => error.code(),
+    }
+}
+
+/// K1: proof of ownership that began after this call.
+pub(crate) async fn prove(env: &Env, shard: &Shard) -> Result<(), ReadError> {
+    let ownership = shard.ownership()?;
+    let open = shard.open_extent().ok_or(ReadError::NotLeader(shard.id))?;
+    match env.leases.probe(&ownership, &open.extent).await {
+        Ok(()) => Ok(()),
+        Err(tidemark_lease::ProbeError::Fenced { .. }) => Err(ReadError::NotLeader(shard.id)),
+        Err(_) => Err(ReadError::EndNotProven(shard.id)),
+    }
+}
+
+fn register(slots: &[Slot<'_>], wake: &Arc<Wake>) {
+    for slot in slots {
+        if let Some(shard) = slot.shard {
+            shard.wait_for(slot.partition(), wake);
+        }
+    }
+}
+
+fn unregister(slots: &[Slot<'_>], wake: &Arc<Wake>) {
+    for slot in slots {
+        if let Some(shard) = slot.shard {
+            shard.forget_wait(slot.partition(), wake);
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! What the actor of a shard, its readers and the gateways' handles share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use tidemark_journal::Reader;
+use tidemark_runtime::FastMap;
+use tidemark_types::{Offset, Ownership, PartitionId, ShardId, TopicId};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::append::{AppendAck, AppendError};
+use crate::error::ReadError;
+use crate::head::{KeyStamp, ProducerStamp};
+use crate::index::ReadableExtent;
+use crate::status::{ShardState, ShardStatus};
+use crate::view::View;
+
+/// Where the answer of an append goes.
+pub(crate) type Reply = oneshot::Sender<Result<AppendAck, AppendError>>;
+
+/// An append on its way to the actor.
+#[derive(Debug)]
+pub(crate) struct Submitted {
+    pub(crate) partition: PartitionId,
+    pub(crate) leader_epoch_base: i32,
+    pub(crate) batch: tidemark_records::Batch,
+    pub(crate) producer: Option<ProducerStamp>,
+    pub(crate) key: Option<KeyStamp>,
+    pub(crate) expected_offset: Option<Offset>,
+    pub(crate) reply: Reply,
+    pub(crate) reserved: Reserved,
+}
+
+/// Orders to an actor that are no appends.
+#[derive(Debug)]
+pub(crate) enum Control {
+    /// The topic was deleted.
+    Forget(TopicId),
+    /// The operator unsealed what kept the shard closed: try again.
+    Reopen,
+}
+
+/// A wait for data.
+#[derive(Debug, Default)]
+pub(crate) struct Wake(pub(crate) Notify);
+
+/// One shard.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    pub(crate) id: ShardId,
+    pub(crate) queue: mpsc::Sender<Submitted>,
+    pub(crate) control: mpsc::Sender<Control>,
+    inflight: Arc<Inflight>,
+    role: RwLock<Role>,
+    pub(crate) views: RwLock<FastMap<PartitionId, Arc<View>>>,
+    extents: RwLock<Readables>,
+    waiting: Mutex<FastMap<PartitionId, Vec<Arc<Wake>>>>,
+}
+
+#[derive(Debug)]
+struct Role {
+    state: ShardState,
+    ownership: Option<Ownership>,
+}
+
+/// The extents that can be read, ascending, the open one last.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Readables {
+    pub(crate) reader: Option<Reader>,
+    pub(crate) extents: Vec<Arc<ReadableExtent>>,
+}
+
+/// Unacked appends: bounded in bytes and in count.
+#[derive(Debug)]
+struct Inflight {
+    bytes: AtomicUsize,
+    batches: AtomicUsize,
+    bytes_max: usize,
+    batches_max: usize,
+}
+
+/// Room taken by one append until it is answered.
+#[derive(Debug)]
+pub(crate) struct Reserved {
+    inflight: Arc<Inflight>,
+    bytes: usize,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.inflight.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.inflight.batches.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Shard {
+    pub(crate) fn new(
+        id: ShardId,
+        queue: mpsc::Sender<Submitted>,
+        control: mpsc::Sender<Control>,
+        (bytes_max, batches_max): (usize, usize),
+    ) -> Self {
+        Self {
+            id,
+            queue,
+            control,
+            inflight: Arc::new(Inflight {
+                bytes: AtomicUsize::new(0),
+                batches: AtomicUsize::new(0),
+                bytes_max,
+                batches_max,
+            }),
+            role: RwLock::new(Role {
+                state: ShardState::Recovering { why: String::new() },
+                ownership: None,
+            }),
+            views: RwLock::default(),
+            extents: RwLock::default(),
+            waiting: Mutex::default(),
+        }
+    }
+
+    /// Takes room for an append; `None` when the shard holds as much as it may. One batch always fits.
+    pub(crate) fn reserve(&self, bytes: usize) -> Option<Reserved> {
+        let inflight = &self.inflight;
+        let before = inflight.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let count = inflight.batches.fetch_add(1, Ordering::Relaxed);
+        let reserved = Reserved {
+            inflight: Arc::clone(inflight),
+            bytes,
+        };
+        let fits = count < inflight.batches_max
+            && (before == 0 || before.saturating_add(bytes) <= inflight.bytes_max);
+        fits.then_some(reserved)
+    }
+
+    pub(crate) fn serve(&self, ownership: Ownership) {
+        *self.role.write() = Role {
+            state: ShardState::Serving {
+                epoch: ownership.epoch,
+            },
+            ownership: Some(ownership),
+        };
+    }
+
+    /// Stops serving: readers are refused from here on, and those that wait are told so.
+    pub(crate) fn unserve(&self, state: ShardState) {
+        *self.role.write() = Role {
+            state,
+            ownership: None,
+        };
+        let waiting = std::mem::take(&mut *self.waiting.lock());
+        for wake in waiting.into_values().flatten() {
+            wake.0.notify_one();
+        }
+    }
+
+    /// The ownership while the shard serves.
+    pub(crate) fn ownership(&self) -> Result<Ownership, ReadError> {
+        let role = self.role.read();
+        match (&role.ownership, &role.state) {
+            (Some(ownership), _) => Ok(*ownership),
+            (None, ShardState::Closed { why }) => Err(ReadError::Closed {
+                shard: self.id,
+                why: why.clone(),
+            }),
+            (None, _) => Err(ReadError::NotLeader(self.id)),
+        }
+    }
+
+    /// A partition's shared state; `None` when nothing was ever appended to it.
+    pub(crate) fn view(&self, id: PartitionId) -> Option<Arc<View>> {
+        self.views.read().get(&id).cloned()
+    }
+
+    pub(crate) fn readables(&self) -> Readables {
+        self.extents.read().clone()
+    }
+
+    pub(crate) fn set_readables(&self, readables: Readables) {
+        *self.extents.write() = readables;
+    }
+
+    pub(crate) fn add_extent(&self, extent: Arc<ReadableExtent>) {
+        self.extents.write().extents.push(extent);
+    }
+
+    /// The open extent, while the shard serves.
+    pub(crate) fn open_extent(&self) -> Option<Arc<ReadableExtent>> {
+        self.extents.read().extents.last().cloned()
+    }
+
+    /// Registers a wait for a partition's data. Look for data again after this, before waiting.
+    pub(crate) fn wait_for(&self, partition: PartitionId, wake: &Arc<Wake>) {
+        self.waiting
+            .lock()
+            .entry(partition)
+            .or_default()
+            .push(Arc::clone(wake));
+    }
+
+    pub(crate) fn forget_wait(&self, partition: PartitionId, wake: &Arc<Wake>) {
+        let mut waiting = self.waiting.lock();
+        if let Some(list) = waiting.get_mut(&partition) {
+            list.retain(|w| !Arc::ptr_eq(w, wake));
+            if list.is_empty() {
+                waiting.remove(&partition);
+            }
+        }
+    }
+
+    /// Wakes those who wait for these partitions, each once.
+    pub(crate) fn wake(&self, partitions: impl Iterator<Item = PartitionId>) {
+        let mut waiting = self.waiting.lock();
+        if waiting.is_empty() {
+            return;
+        }
+        for partition in partitions {
+            for wake in waiting.remove(&partition).into_iter().flatten() {
+                wake.0.notify_one();
+            }
+        }
+    }
+
+    pub(crate) fn status(&self) -> ShardStatus {
+        ShardStatus {
+            shard: self.id,
+            state: self.role.read().state.clone(),
+            inflight_bytes: self.inflight.bytes.load(Ordering::Relaxed),
+            partitions: self.views.read().len(),
+        }
+    }
+}

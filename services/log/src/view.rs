@@ -1,0 +1,155 @@
+//! What readers share: a partition's committed state and its newest batches. Readers never wait for the actor.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use tidemark_runtime::{Invariant, check_invariant};
+use tidemark_types::{LeaderEpoch, Offset, PartitionId};
+
+use crate::state::PartitionState;
+
+/// Bookkeeping a cached batch costs beside its bytes.
+const BATCH_OVERHEAD_BYTES: usize = 160;
+
+/// A committed batch, ready to be sent: `prefix` and `rest` are the client's batch with offset and leader
+/// epoch in place.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredBatch {
+    pub(crate) base: Offset,
+    /// Exclusive.
+    pub(crate) end: Offset,
+    pub(crate) max_timestamp: i64,
+    pub(crate) prefix: Bytes,
+    pub(crate) rest: Bytes,
+}
+
+impl StoredBatch {
+    pub(crate) fn len(&self) -> usize {
+        self.prefix.len() + self.rest.len()
+    }
+
+    /// The batch in one piece, for decoding.
+    pub(crate) fn joined(&self) -> Bytes {
+        [&self.prefix[..], &self.rest[..]].concat().into()
+    }
+}
+
+/// One partition as readers see it.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) id: PartitionId,
+    pub(crate) state: RwLock<Readable>,
+}
+
+/// Committed values only.
+#[derive(Debug, Default)]
+pub(crate) struct Readable {
+    pub(crate) log_start: Offset,
+    pub(crate) high_watermark: Offset,
+    pub(crate) epochs: Vec<(LeaderEpoch, Offset)>,
+    pub(crate) max_timestamp: Option<(i64, Offset)>,
+    /// The newest batches, contiguous up to the high watermark.
+    tail: VecDeque<StoredBatch>,
+}
+
+impl Readable {
+    /// First offset held in memory; the high watermark when none is.
+    pub(crate) fn tail_start(&self) -> Offset {
+        self.tail.front().map_or(self.high_watermark, |b| b.base)
+    }
+
+    /// The cached batches from the one that holds `offset` on.
+    pub(crate) fn tail_from(&self, offset: Offset) -> impl Iterator<Item = &StoredBatch> {
+        let at = self.tail.partition_point(|b| b.end <= offset);
+        self.tail.range(at..)
+    }
+}
+
+impl View {
+    pub(crate) fn new(id: PartitionId, state: &PartitionState) -> Self {
+        Self {
+            id,
+            state: RwLock::new(Readable {
+                log_start: state.log_start,
+                high_watermark: state.next_offset,
+                epochs: state.epochs.clone(),
+                max_timestamp: state.max_timestamp,
+                tail: VecDeque::new(),
+            }),
+        }
+    }
+
+    /// Shows a committed batch.
+    pub(crate) fn publish(&self, committed: &PartitionState, batch: StoredBatch) {
+        let mut shown = self.state.write();
+        check_invariant!(
+            Invariant::NoRegress,
+            batch.base == shown.high_watermark && batch.end > batch.base,
+            "{}: batch {}..{} shown at high watermark {}",
+            self.id,
+            batch.base,
+            batch.end,
+            shown.high_watermark
+        );
+        shown.high_watermark = batch.end;
+        if shown.epochs.last() != committed.epochs.last() {
+            shown.epochs.clone_from(&committed.epochs);
+        }
+        shown.max_timestamp = committed.max_timestamp;
+        shown.tail.push_back(batch);
+    }
+
+    fn drop_oldest(&self) {
+        let mut shown = self.state.write();
+        shown.tail.pop_front();
+        if shown.tail.is_empty() {
+            shown.tail = VecDeque::new();
+        }
+    }
+}
+
+/// The budget of all partitions' tails: first in, first out, across shards.
+#[derive(Debug)]
+pub(crate) struct TailCache {
+    bytes_max: usize,
+    ring: Mutex<Ring>,
+}
+
+#[derive(Debug, Default)]
+struct Ring {
+    bytes: usize,
+    held: VecDeque<(Arc<View>, usize)>,
+}
+
+impl TailCache {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self {
+            bytes_max,
+            ring: Mutex::default(),
+        }
+    }
+
+    /// Accounts for batches just published and drops the oldest ones over the budget.
+    pub(crate) fn account(&self, published: impl IntoIterator<Item = (Arc<View>, usize)>) {
+        let mut ring = self.ring.lock();
+        for (view, bytes) in published {
+            let cost = bytes + BATCH_OVERHEAD_BYTES;
+            ring.bytes += cost;
+            ring.held.push_back((view, cost));
+        }
+        while ring.bytes > self.bytes_max
+            && let Some((view, cost)) = ring.held.pop_front()
+        {
+            ring.bytes -= cost;
+            view.drop_oldest();
+        }
+    }
+
+    /// Bytes held now.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.ring.lock().bytes
+    }
+}
