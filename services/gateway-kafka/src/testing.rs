@@ -28,6 +28,7 @@ pub(crate) async fn ctx() -> Arc<Ctx> {
     let groups = Groups::new(
         owners,
         Arc::clone(&store),
+        Topics::new(Arc::clone(&store), clock.clone(), entropy.clone(), 4),
         GroupsConfig::default(),
         clock.clone(),
         entropy.clone(),

@@ -1,14 +1,26 @@
 //! The coordinator's front: finds the group's owner, then its actor.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use tidemark_meta::MetaStore;
+use tidemark_meta::keys::group::GroupOffset;
 use tidemark_runtime::{Clock, Entropy, Tasks};
-use tidemark_types::Tenant;
+use tidemark_topics::Topics;
+use tidemark_types::limits::NAME_BYTES_MAX;
+use tidemark_types::{LeaderEpoch, Offset, Ownership, Tenant, TenantId};
+use tokio::sync::{mpsc, oneshot};
 
+use crate::actor::{Actor, Answer, EVENTS_MAX, Event, Shown, Surroundings};
 use crate::api::*;
+use crate::store::{GroupStore, Home};
 use crate::{GroupError, GroupsConfig, Owners};
+
+/// The first sweep comes soon: members that died with the last coordinator must expire.
+const FIRST_SWEEP: Duration = Duration::from_secs(10);
 
 /// The group coordinator of this node. Cheap to clone.
 #[derive(Clone)]
@@ -16,6 +28,23 @@ pub struct Groups(Arc<Inner>);
 
 struct Inner {
     owners: Owners,
+    around: Arc<Surroundings>,
+    tasks: Tasks,
+    actors: Mutex<Actors>,
+}
+
+#[derive(Default)]
+struct Actors {
+    started: u64,
+    running: BTreeMap<(TenantId, String), Running>,
+}
+
+/// An actor from outside.
+struct Running {
+    id: u64,
+    ownership: Ownership,
+    events: mpsc::Sender<Event>,
+    shown: Shown,
 }
 
 impl fmt::Debug for Groups {
@@ -25,18 +54,40 @@ impl fmt::Debug for Groups {
 }
 
 impl Groups {
-    /// A coordinator for the groups whose shards this node owns.
+    /// A coordinator for the groups whose shards this node owns. Call inside a tokio runtime.
     #[must_use]
     pub fn new(
         owners: Owners,
         store: Arc<dyn MetaStore>,
+        topics: Topics,
         config: GroupsConfig,
         clock: Clock,
         entropy: Entropy,
         tasks: &Tasks,
     ) -> Self {
-        let _ = (store, config, clock, entropy, tasks);
-        Self(Arc::new(Inner { owners }))
+        let store = GroupStore {
+            store,
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            groups_per_tenant_max: config.groups_per_tenant_max,
+        };
+        let around = Arc::new(Surroundings {
+            store,
+            topics,
+            config,
+            origin: clock.now(),
+            clock,
+            entropy,
+            stopping: tasks.token(),
+        });
+        let groups = Self(Arc::new(Inner {
+            owners,
+            around,
+            tasks: tasks.clone(),
+            actors: Mutex::default(),
+        }));
+        tasks.spawn("groups sweep", groups.clone().sweep_for_ever());
+        groups
     }
 
     /// Joins the group's next generation; answers when all its members have joined or had their time.
@@ -44,7 +95,9 @@ impl Groups {
     /// # Errors
     /// [`GroupError`], among them `MemberIdRequired` with the id to come back with.
     pub async fn join(&self, tenant: &Tenant, request: JoinRequest) -> Result<Joined, GroupError> {
-        self.not_yet(tenant, &request.group)
+        let group = named(&request.group)?.to_owned();
+        self.ask(tenant, &group, |answer| Event::Join(request, answer))
+            .await
     }
 
     /// Brings (as leader) and awaits the generation's assignment.
@@ -52,7 +105,9 @@ impl Groups {
     /// # Errors
     /// [`GroupError`].
     pub async fn sync(&self, tenant: &Tenant, request: SyncRequest) -> Result<Synced, GroupError> {
-        self.not_yet(tenant, &request.group)
+        let group = named(&request.group)?.to_owned();
+        self.ask(tenant, &group, |answer| Event::Sync(request, answer))
+            .await
     }
 
     /// Keeps a member's session alive.
@@ -64,7 +119,9 @@ impl Groups {
         tenant: &Tenant,
         request: HeartbeatRequest,
     ) -> Result<(), GroupError> {
-        self.not_yet(tenant, &request.group)
+        let group = named(&request.group)?.to_owned();
+        self.ask(tenant, &group, |answer| Event::Heartbeat(request, answer))
+            .await
     }
 
     /// Removes members; one [`Left`] for each, in order.
@@ -77,8 +134,9 @@ impl Groups {
         group: &str,
         members: Vec<Leaving>,
     ) -> Result<Vec<Left>, GroupError> {
-        let _ = members;
-        self.not_yet(tenant, group)
+        named(group)?;
+        self.ask(tenant, group, |answer| Event::Leave(members, answer))
+            .await
     }
 
     /// Commits offsets; one outcome for each partition, in order. Answers when they are stored.
@@ -90,7 +148,9 @@ impl Groups {
         tenant: &Tenant,
         request: CommitRequest,
     ) -> Result<Vec<PartitionOutcome>, GroupError> {
-        self.not_yet(tenant, &request.group)
+        let group = request.group.clone();
+        self.ask(tenant, &group, |answer| Event::Commit(request, answer))
+            .await
     }
 
     /// Committed offsets, read from the store (K7). A group that does not exist has none.
@@ -103,8 +163,32 @@ impl Groups {
         group: &str,
         which: OffsetSelection,
     ) -> Result<Vec<FetchedOffset>, GroupError> {
-        let _ = which;
-        self.not_yet(tenant, group)
+        let home = Arc::new(self.home(tenant, group)?);
+        let store = &self.0.around.store;
+        match which {
+            OffsetSelection::All => {
+                let all = store.all_offsets(&home).await?;
+                let one = |(key, offset): (tidemark_meta::keys::group::GroupOffsetKey, _)| {
+                    FetchedOffset {
+                        topic: key.topic,
+                        partition: key.partition,
+                        committed: Some(committed(offset)),
+                    }
+                };
+                Ok(all.into_iter().map(one).collect())
+            }
+            OffsetSelection::Partitions(partitions) => {
+                let found = store.offsets(&home, partitions.clone()).await?;
+                let pairs = partitions.into_iter().zip(found);
+                Ok(pairs
+                    .map(|((topic, partition), offset)| FetchedOffset {
+                        topic,
+                        partition,
+                        committed: offset.map(committed),
+                    })
+                    .collect())
+            }
+        }
     }
 
     /// Deletes offsets of topics that no member subscribes to; one outcome for each, in order.
@@ -117,8 +201,10 @@ impl Groups {
         group: &str,
         partitions: Vec<OffsetToDelete>,
     ) -> Result<Vec<PartitionOutcome>, GroupError> {
-        let _ = partitions;
-        self.not_yet(tenant, group)
+        self.ask(tenant, group, |answer| {
+            Event::DeleteOffsets(partitions, answer)
+        })
+        .await
     }
 
     /// Describes a group.
@@ -130,7 +216,7 @@ impl Groups {
         tenant: &Tenant,
         group: &str,
     ) -> Result<GroupDescription, GroupError> {
-        self.not_yet(tenant, group)
+        self.ask(tenant, group, Event::Describe).await
     }
 
     /// Every group of the tenant that this node coordinates, in name order.
@@ -138,8 +224,30 @@ impl Groups {
     /// # Errors
     /// [`GroupError::NotAvailable`] when the store cannot be read.
     pub async fn list(&self, tenant: &Tenant) -> Result<Vec<GroupListing>, GroupError> {
-        let _ = tenant;
-        Err(GroupError::NotAvailable("not started".to_owned()))
+        let mut listed = BTreeMap::new();
+        for (key, row) in self.0.around.store.groups(tenant.id()).await? {
+            let state = if row.members > 0 {
+                GroupState::Stable
+            } else {
+                GroupState::Empty
+            };
+            listed.insert(key.group, (state, row.protocol_type.unwrap_or_default()));
+        }
+        for ((of, group), actor) in &self.0.actors.lock().running {
+            if let Some(shown) = actor.shown.lock().clone().filter(|_| *of == tenant.id()) {
+                listed.insert(group.clone(), shown);
+            }
+        }
+        let ours = listed
+            .into_iter()
+            .filter(|(group, _)| self.0.owners.ownership(tenant, group).is_ok());
+        Ok(ours
+            .map(|(group, (state, protocol_type))| GroupListing {
+                group,
+                state,
+                protocol_type,
+            })
+            .collect())
     }
 
     /// Deletes a group without members, with its offsets.
@@ -147,11 +255,130 @@ impl Groups {
     /// # Errors
     /// [`GroupError::NonEmpty`], [`GroupError::NotFound`] and the coordinator's.
     pub async fn delete(&self, tenant: &Tenant, group: &str) -> Result<(), GroupError> {
-        self.not_yet(tenant, group)
+        self.ask(tenant, group, Event::Delete).await
     }
 
-    fn not_yet<T>(&self, tenant: &Tenant, group: &str) -> Result<T, GroupError> {
-        self.0.owners.ownership(tenant, group)?;
-        Err(GroupError::NotAvailable("not started".to_owned()))
+    /// Whether this node coordinates the group now.
+    ///
+    /// # Errors
+    /// [`GroupError::Loading`], [`GroupError::NotCoordinator`] or [`GroupError::InvalidGroupId`].
+    pub fn check_coordinator(&self, tenant: &Tenant, group: &str) -> Result<(), GroupError> {
+        self.home(tenant, group).map(drop)
+    }
+
+    fn home(&self, tenant: &Tenant, group: &str) -> Result<Home, GroupError> {
+        if group.len() > NAME_BYTES_MAX {
+            return Err(GroupError::InvalidGroupId);
+        }
+        Ok(Home {
+            tenant: tenant.id(),
+            group: group.to_owned(),
+            ownership: self.0.owners.ownership(tenant, group)?,
+        })
+    }
+
+    async fn ask<T>(
+        &self,
+        tenant: &Tenant,
+        group: &str,
+        event: impl FnOnce(Answer<T>) -> Event,
+    ) -> Result<T, GroupError> {
+        let home = self.home(tenant, group)?;
+        let (answer, answered) = oneshot::channel();
+        self.send(home, event(answer))?;
+        let gone = || GroupError::NotAvailable("its coordinator stopped".to_owned());
+        answered.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Hands an event to the group's actor, which is started if need be. Actors end only under the same lock,
+    /// so an event that was taken is seen.
+    fn send(&self, home: Home, event: Event) -> Result<(), GroupError> {
+        let mut actors = self.0.actors.lock();
+        let key = (home.tenant, home.group.clone());
+        let current = actors.running.get(&key);
+        // An actor of an older ownership ends when its channel closes.
+        if !current.is_some_and(|a| a.ownership == home.ownership && !a.events.is_closed()) {
+            let running = self.start(&mut actors.started, home);
+            actors.running.insert(key.clone(), running);
+        }
+        let sent = actors.running[&key].events.try_send(event);
+        sent.map_err(|_| GroupError::NotAvailable("too many requests wait for it".to_owned()))
+    }
+
+    fn start(&self, started: &mut u64, home: Home) -> Running {
+        *started += 1;
+        let id = *started;
+        let ownership = home.ownership;
+        let key = (home.tenant, home.group.clone());
+        let (events, receiver) = mpsc::channel(EVENTS_MAX);
+        let shown = Shown::default();
+        let name = format!("group {}", home.group);
+        let around = Arc::clone(&self.0.around);
+        let actor = Actor::new(around, home, receiver, Arc::clone(&shown));
+        let groups = self.clone();
+        self.0.tasks.spawn(name, async move {
+            let may_end = |events: &mpsc::Receiver<Event>| {
+                let mut actors = groups.0.actors.lock();
+                let ends = events.is_empty();
+                if ends && actors.running.get(&key).is_some_and(|a| a.id == id) {
+                    actors.running.remove(&key);
+                }
+                ends
+            };
+            actor.run(may_end).await;
+        });
+        Running {
+            id,
+            ownership,
+            events,
+            shown,
+        }
+    }
+
+    /// Loads every group that has members, so that members which never come back expire, and drops what is
+    /// over its retention.
+    async fn sweep_for_ever(self) {
+        let around = Arc::clone(&self.0.around);
+        let mut wait = around.config.sweep_interval.min(FIRST_SWEEP);
+        loop {
+            tokio::select! { biased;
+                () = around.stopping.cancelled() => return,
+                () = around.clock.sleep(wait) => wait = around.config.sweep_interval,
+            }
+            // There is one tenant until tenants are made.
+            let tenant = Tenant::default_without_auth();
+            let groups = match self.list(&tenant).await {
+                Ok(groups) => groups,
+                Err(why) => {
+                    tracing::info!("groups not swept: {why}");
+                    continue;
+                }
+            };
+            for listed in groups {
+                if around.stopping.is_cancelled() {
+                    return;
+                }
+                let swept = self.ask(&tenant, &listed.group, Event::Sweep).await;
+                if let Err(why) = swept {
+                    tracing::info!(group = listed.group, "group not swept: {why}");
+                }
+            }
+        }
+    }
+}
+
+fn named(group: &str) -> Result<&str, GroupError> {
+    if group.is_empty() {
+        Err(GroupError::InvalidGroupId)
+    } else {
+        Ok(group)
+    }
+}
+
+fn committed(stored: GroupOffset) -> CommittedOffset {
+    CommittedOffset {
+        offset: Offset(stored.offset),
+        leader_epoch: LeaderEpoch(stored.leader_epoch),
+        metadata: stored.metadata,
     }
 }

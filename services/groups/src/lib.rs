@@ -15,11 +15,17 @@
 //! a heartbeat, each with a whole session timeout (K7). A rebalance that was under way is forgotten; its members
 //! are told to rejoin. Any failure of a transaction takes the same way: the group is unloaded and read again.
 
+mod actor;
 mod api;
 mod config;
 mod error;
 mod groups;
+mod machine;
 mod owners;
+mod store;
+mod subscription;
+#[cfg(test)]
+mod tests;
 
 pub use api::*;
 pub use config::GroupsConfig;

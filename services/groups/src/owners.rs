@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use tidemark_log::Log;
 use tidemark_types::{Ownership, ShardId, Tenant};
 
 use crate::GroupError;
@@ -29,7 +30,21 @@ pub struct Owners {
 }
 
 impl Owners {
-    /// From the log's two answers: `Log::shard_of_group`, and its ownership table.
+    /// The log's answers: a shard that nobody is known to serve is one this process still recovers.
+    #[must_use]
+    pub fn of_log(log: &Log) -> Self {
+        let (hashes, table) = (log.clone(), log.clone());
+        Self::new(
+            move |tenant, group| hashes.shard_of_group(tenant, group),
+            move |shard| match (table.ownership(shard), table.owner(shard)) {
+                (Some(ownership), _) => Standing::Serving(ownership),
+                (None, None) => Standing::Recovering,
+                (None, Some(_)) => Standing::Elsewhere,
+            },
+        )
+    }
+
+    /// From two answers: the shard of a group, and how a shard stands.
     pub fn new(
         shard_of: impl Fn(&Tenant, &str) -> ShardId + Send + Sync + 'static,
         standing: impl Fn(ShardId) -> Standing + Send + Sync + 'static,

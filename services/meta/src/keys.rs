@@ -25,8 +25,10 @@
 //! | 0x31 | `tier/{s}` | tiered_lsn, floors (K8) | |
 //! | 0x32 | `ext/{s}/{idx}` | extent, checkpoint mark | `extent.rs` |
 //! | 0x38–0x3b | `l0` `l1` `pend` `gc` | cold segments, intents, deletions | |
-//! | 0x40 | `grp/{tid}/{group}` | generation, members | `group.rs` |
+//! | 0x40 | `grp/{tid}/{group}` | generation, protocol, leader | `group.rs` |
 //! | 0x41 | `off/{tid}/{group}/{topic}/{p}` | committed offset | `group.rs` |
+//! | 0x42 | `grpm/{tid}/{group}/{chunk}` | members | `group.rs` |
+//! | 0x43 | `grpn/{tid}` | number of groups | `group.rs` |
 //! | 0x50 | `txn/…`, 0x51 `txto/…`, 0x52 `txoff/…` | transactions | |
 //! | 0x53 | `pidblk` | next producer-id block | `producer_id.rs` |
 //! | 0x60–0x63 | `cred` `acl` `quota` `use` | credentials, ACLs, limits, usage | |
@@ -37,6 +39,7 @@
 pub mod change;
 mod codec;
 pub mod extent;
+pub mod group;
 pub mod node;
 pub mod partition;
 pub mod producer_id;
@@ -75,6 +78,10 @@ pub enum Tag {
     Group = 0x40,
     /// `off/{tid}/{group}/{topic}/{p}`
     GroupOffset = 0x41,
+    /// `grpm/{tid}/{group}/{chunk}`
+    GroupMembers = 0x42,
+    /// `grpn/{tid}`
+    GroupCount = 0x43,
     /// `pidblk`
     ProducerIdBlock = 0x53,
     /// `node/{id}`

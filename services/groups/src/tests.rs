@@ -1,0 +1,6 @@
+//! The coordinator over a store in memory, under paused time.
+
+mod offsets;
+mod rebalance;
+mod takeover;
+mod world;
