@@ -1,0 +1,74 @@
+//! All routes, and the description of the API that follows from them.
+
+use axum::{Router, middleware};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::front::{Instruments, admit, front, method_not_allowed, not_found};
+use crate::{Ctx, handlers};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Tidemark",
+        description = "The HTTP side of the log: the same topics, offsets and groups as on the Kafka side. \
+            Errors are application/problem+json (RFC 9457) with the codes of api/errors.toml.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    tags(
+        (name = "topics", description = "Topics and their configuration"),
+        (name = "records", description = "Producing and reading"),
+        (name = "groups", description = "Consumer groups and their committed offsets"),
+        (name = "service", description = "The state of the service")
+    )
+)]
+struct Described;
+
+/// Routes that hold a place among the requests in work.
+fn bounded() -> OpenApiRouter<Ctx> {
+    use handlers::{groups, produce, read, topic, topics};
+    OpenApiRouter::new()
+        .routes(routes!(topics::list, topics::create))
+        .routes(routes!(topic::describe, topic::delete, topic::patch))
+        .routes(routes!(produce::produce))
+        .routes(routes!(read::read))
+        .routes(routes!(groups::list))
+        .routes(routes!(groups::describe))
+        .routes(routes!(groups::offsets))
+}
+
+/// Routes that must answer when all else is busy.
+fn unbounded() -> OpenApiRouter<Ctx> {
+    use handlers::{health, service};
+    OpenApiRouter::new()
+        .routes(routes!(health::livez))
+        .routes(routes!(health::readyz))
+        .routes(routes!(service::metrics))
+        .routes(routes!(service::status))
+        .routes(routes!(service::openapi))
+}
+
+/// The API's description, OpenAPI 3.1; `api/openapi.json` is this, pretty-printed.
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    OpenApiRouter::with_openapi(Described::openapi())
+        .merge(bounded())
+        .merge(unbounded())
+        .into_openapi()
+}
+
+/// The service behind the listener.
+pub fn router(ctx: Ctx) -> Router {
+    let bounded =
+        Router::from(bounded()).route_layer(middleware::from_fn_with_state(ctx.clone(), admit));
+    bounded
+        .merge(Router::from(unbounded()))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(
+            (ctx.clone(), Instruments::new()),
+            front,
+        ))
+        .with_state(ctx)
+}

@@ -1,0 +1,208 @@
+//! The listener: accepts, bounds, drains.
+
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use futures_util::FutureExt;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tidemark_runtime::Tasks;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::connection::Paced;
+use crate::{Ctx, HttpConfig, router};
+
+/// Accept errors in a row after which the socket counts as lost.
+const ACCEPT_ERRORS_MAX: u32 = 100;
+/// Pause after an accept error: out of file descriptors, usually, and some close soon.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why the gateway could not listen.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Another process listens there.
+    #[error("listen for HTTP on {address}: the port is taken by another process")]
+    Taken {
+        /// Where.
+        address: SocketAddr,
+    },
+    /// Anything else.
+    #[error("listen for HTTP on {address}: {source}")]
+    Refused {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Why the gateway stopped although nobody asked it to.
+#[derive(Debug, thiserror::Error)]
+#[error("accept HTTP connections: the socket is lost: {0}")]
+pub struct ServeError(#[from] std::io::Error);
+
+/// A listening gateway.
+pub struct HttpGateway {
+    listener: TcpListener,
+    address: SocketAddr,
+    ctx: Ctx,
+    tasks: Tasks,
+}
+
+impl std::fmt::Debug for HttpGateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "HttpGateway({})", self.address)
+    }
+}
+
+impl HttpGateway {
+    /// Listens on `ctx`'s configured address. Connections wait until [`HttpGateway::serve`] runs.
+    ///
+    /// # Errors
+    /// [`BindError`].
+    pub async fn bind(ctx: Ctx, tasks: Tasks) -> Result<Self, BindError> {
+        let address = ctx.config().listen;
+        let refused = |source: std::io::Error| match source.kind() {
+            std::io::ErrorKind::AddrInUse => BindError::Taken { address },
+            _ => BindError::Refused { address, source },
+        };
+        let listener = TcpListener::bind(address).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        Ok(Self {
+            listener,
+            address,
+            ctx,
+            tasks,
+        })
+    }
+
+    /// Where it listens; with the port that was chosen when 0 was asked for.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until the tasks are stopping, then drains: no new connections, streams end, requests in work
+    /// are finished within the grace period, then cut off.
+    ///
+    /// # Errors
+    /// [`ServeError`] when the socket is lost.
+    pub async fn serve(self) -> Result<(), ServeError> {
+        let Self {
+            listener,
+            ctx,
+            tasks,
+            ..
+        } = self;
+        let limit = ctx.config().connections_max;
+        let places = Arc::new(Semaphore::new(limit));
+        let app = router(ctx.clone());
+        let accepted = accept_all(&listener, &ctx, &tasks, &places, &app).await;
+        drop(listener);
+        ctx.draining().cancel();
+        let all = u32::try_from(limit).unwrap_or(u32::MAX);
+        let drained = tokio::time::timeout(ctx.config().drain_grace, places.acquire_many(all));
+        if drained.await.is_err() {
+            let open = limit - places.available_permits();
+            tracing::warn!(
+                open,
+                "drain HTTP: connections cut off after the grace period"
+            );
+        }
+        accepted
+    }
+}
+
+async fn accept_all(
+    listener: &TcpListener,
+    ctx: &Ctx,
+    tasks: &Tasks,
+    places: &Arc<Semaphore>,
+    app: &Router,
+) -> Result<(), ServeError> {
+    let mut errors = 0;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = tasks.stopping() => return Ok(()),
+            accepted = accept(listener, places) => accepted,
+        };
+        match accepted {
+            Ok((stream, place)) => {
+                errors = 0;
+                tasks.spawn(
+                    "http connection",
+                    serve_one(stream, ctx.clone(), app.clone(), place),
+                );
+            }
+            Err(error) => {
+                errors += 1;
+                if errors >= ACCEPT_ERRORS_MAX {
+                    return Err(error.into());
+                }
+                tracing::debug!(%error, "accept HTTP connection");
+                ctx.clock().sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places)
+        .acquire_owned()
+        .await
+        .map_err(std::io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, place))
+}
+
+/// Serves one connection to its end. A panic ends this connection and is logged: it is no reason to stop.
+async fn serve_one(stream: TcpStream, ctx: Ctx, app: Router, _place: OwnedSemaphorePermit) {
+    let _ = stream.set_nodelay(true);
+    let io = TokioIo::new(Paced::new(stream, ctx.config().write_timeout));
+    let served = async {
+        let mut connection =
+            pin!(builder(ctx.config()).serve_connection(io, TowerToHyperService::new(app)));
+        let grace = async {
+            ctx.draining().cancelled().await;
+            ctx.clock().sleep(ctx.config().drain_grace).await;
+        };
+        let mut grace = pin!(grace);
+        let mut told = false;
+        loop {
+            tokio::select! {
+                biased;
+                outcome = connection.as_mut() => return outcome,
+                () = ctx.draining().cancelled(), if !told => {
+                    told = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = &mut grace => return Ok(()),
+            }
+        }
+    };
+    match AssertUnwindSafe(served).catch_unwind().await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "HTTP connection ended"),
+        Err(_) => tracing::error!("HTTP connection ended by a panic while its answer was written"),
+    }
+}
+
+fn builder(config: &HttpConfig) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(config.head_timeout)
+        .max_buf_size(config.head_bytes_max.max(8 << 10))
+        .half_close(false);
+    builder
+}
