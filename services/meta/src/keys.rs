@@ -34,7 +34,7 @@
 //! | 0x60–0x63 | `cred` `acl` `quota` `use` | credentials, ACLs, limits, usage | |
 //! | 0x70 | `node/{id}` | registry | `node.rs` |
 //! | 0x71 | `hb/{id}` | heartbeat counter | `node.rs` |
-//! | 0x72 | `ver/{of}/{bucket}` | change stamps for watches | `change.rs` |
+//! | 0x72 | `ver/{of}/{bucket}` | counts of changes, for watches | `change.rs` |
 
 pub mod change;
 mod codec;

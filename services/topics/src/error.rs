@@ -1,6 +1,6 @@
 //! Why a topic operation failed.
 
-use tidemark_meta::{MetaError, TransactError};
+use tidemark_meta::MetaError;
 use tidemark_types::{Coded, ErrorCode, TopicUuid};
 
 use crate::{ConfigError, NameError};
@@ -43,6 +43,12 @@ pub enum TopicError {
     /// A config is unknown, its value is not allowed, or it cannot be honoured here.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Other changes of the topic came first, again and again.
+    #[error("Topic '{name}' is being changed by others: retry.")]
+    Busy {
+        /// The name.
+        name: String,
+    },
     /// The metadata store failed; its code says whether to retry.
     #[error("change topics: {0}")]
     Store(#[from] MetaError),
@@ -58,16 +64,8 @@ impl Coded for TopicError {
             Self::UnknownUuid { .. } => ErrorCode::UnknownTopicId,
             Self::Partitions(_) => ErrorCode::InvalidPartitions,
             Self::Config(_) => ErrorCode::InvalidConfig,
+            Self::Busy { .. } => ErrorCode::NotController,
             Self::Store(e) => e.code(),
-        }
-    }
-}
-
-impl From<TransactError<Self>> for TopicError {
-    fn from(error: TransactError<Self>) -> Self {
-        match error {
-            TransactError::Refused(e) => e,
-            TransactError::Store(e) => Self::Store(e),
         }
     }
 }

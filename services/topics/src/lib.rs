@@ -12,15 +12,22 @@
 //!
 //! # Caching
 //! A lookup that hits the cache takes a read lock and clones an `Arc`. Changes made through this process
-//! apply to the cache at once; those of others arrive through a change stamp per bucket of tenants, which is watched
-//! and also polled. Absence is never cached: a missing topic costs one read. With the metadata store
+//! apply to the cache at once; those of others arrive through a count of changes per bucket of tenants, which is
+//! watched and also polled. Absence is never cached: a missing topic costs one read. With the metadata store
 //! down, cached topics go on being served.
 
+mod cache;
 mod config;
 mod error;
+mod follow;
+mod inner;
 mod name;
+mod store;
 mod topic;
 mod topics;
+
+#[cfg(test)]
+mod tests;
 
 pub use config::{
     CleanupPolicy, CompressionType, ConfigDefaults, ConfigEntry, ConfigError, ConfigSource,
@@ -29,5 +36,5 @@ pub use config::{
 };
 pub use error::TopicError;
 pub use name::{NameError, is_reserved, validate_name};
-pub use topic::{ConfigOp, NewTopic, Placement, Topic, TopicRef};
+pub use topic::{ConfigOp, DeletedTopic, NewTopic, Placement, Topic, TopicRef};
 pub use topics::{Settings, Topics};

@@ -64,12 +64,6 @@ const fn is_legal(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
 }
 
-/// The form under which colliding names are equal: '.' and '_' are the same character in metric names, so two
-/// topics whose names differ only there may not exist side by side.
-pub(crate) fn collision_key(name: &str) -> String {
-    name.replace('.', "_")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,11 +95,5 @@ mod tests {
             assert_eq!(error.code(), ErrorCode::InvalidTopicName, "{bad}");
             assert!(error.to_string().len() < 600);
         }
-    }
-
-    #[test]
-    fn dots_and_underscores_collide() {
-        assert_eq!(collision_key("a.b_c"), collision_key("a_b.c"));
-        assert_ne!(collision_key("a.b"), collision_key("a-b"));
     }
 }

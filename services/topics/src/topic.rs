@@ -90,6 +90,17 @@ pub enum TopicRef<'a> {
     Uuid(TopicUuid),
 }
 
+/// A topic that was deleted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeletedTopic {
+    /// Its internal id.
+    pub id: TopicId,
+    /// Its public id.
+    pub uuid: TopicUuid,
+    /// Its name.
+    pub name: String,
+}
+
 /// One step of a configuration change (KIP-339).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ConfigOp {

@@ -1,12 +1,13 @@
-//! `ver/{of}/{bucket}`: stamps that change when something that is cached elsewhere changed.
+//! `ver/{of}/{bucket}`: counts of changes to what is cached elsewhere.
 //!
-//! A writer sets the stamp of its bucket in the transaction that makes the change
-//! ([`touch`]); a cache watches the stamp, polls it as well, and re-reads what it holds of that bucket.
+//! A writer counts its change in the transaction that makes it ([`touch`]); a cache watches the count,
+//! polls it as well, and re-reads what it holds of that bucket. It is a count rather than a stamp so that a process
+//! can tell whether all changes since it last looked were its own: then it need not re-read.
 
 use tidemark_types::{DecodeError, Reader, TenantId};
 
-use super::{Key, Tag, Value};
-use crate::{Transaction, Versionstamp};
+use super::{Counter, Key, KeyRange, Tag, prefix_range};
+use crate::Transaction;
 
 /// Buckets of topics' tenants: few enough to watch all of them from one process.
 const TOPIC_BUCKETS: u32 = 64;
@@ -20,7 +21,7 @@ pub struct ChangeKey {
     pub bucket: u32,
 }
 
-/// What a stamp speaks of. Ordinals are fixed.
+/// What changes are counted of. Ordinals are fixed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
 pub enum ChangeOf {
@@ -29,7 +30,7 @@ pub enum ChangeOf {
 }
 
 impl ChangeKey {
-    /// The stamp of a tenant's topics.
+    /// Where changes of a tenant's topics are counted.
     #[must_use]
     pub const fn topics(tenant: TenantId) -> Self {
         Self {
@@ -37,11 +38,17 @@ impl ChangeKey {
             bucket: tenant.0 % TOPIC_BUCKETS,
         }
     }
+
+    /// Every bucket of topics.
+    #[must_use]
+    pub fn all_topics() -> KeyRange {
+        prefix_range(&[Self::TAG as u8, ChangeOf::Topics as u8])
+    }
 }
 
 impl Key for ChangeKey {
     const TAG: Tag = Tag::Change;
-    type Value = ChangeStamp;
+    type Value = Counter;
 
     fn write_fields(&self, out: &mut Vec<u8>) {
         out.push(self.of as u8);
@@ -63,26 +70,9 @@ impl Key for ChangeKey {
     }
 }
 
-/// The versionstamp of the last change.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct ChangeStamp(pub Versionstamp);
-
-impl Value for ChangeStamp {
-    fn encode(&self) -> Vec<u8> {
-        self.0.to_vec()
-    }
-
-    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let raw = bytes
-            .try_into()
-            .map_err(|_| DecodeError::invalid("change stamp", format!("{} bytes", bytes.len())))?;
-        Ok(Self(raw))
-    }
-}
-
-/// Changes the stamp with this transaction's commit, without a read conflict.
+/// Counts a change with this transaction's commit, without a read conflict.
 pub fn touch(tx: &mut dyn Transaction, key: ChangeKey) {
-    tx.set_versionstamped_value(&key.encode(), &[]);
+    tx.atomic_add(&key.encode(), 1);
 }
 
 #[cfg(test)]
@@ -94,9 +84,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rows_round_trip(a: u32, b: u32, stamp: [u8; 10]) {
+        fn rows_round_trip(a: u32, b: u32, count: u64) {
             let key = |bucket| ChangeKey { of: ChangeOf::Topics, bucket };
-            round_trip(&key(a), &ChangeStamp(stamp), false);
+            round_trip(&key(a), &Counter(count), false);
             same_order(&key(a), &key(b));
         }
     }

@@ -130,8 +130,8 @@ pub struct TopicRecord {
     pub partitions: u32,
     /// Grows with every change of this row that clients can see.
     pub revision: u64,
-    /// Random mark of the last change: by it a change with an unknown outcome recognises itself.
-    pub change: u64,
+    /// Random mark of the last growth: by it a growth with an unknown outcome recognises itself.
+    pub growth: u64,
     /// When it was created, wall clock, ms since the Unix epoch.
     pub created_ms: i64,
     /// Configuration the topic overrides.
@@ -220,13 +220,13 @@ mod tests {
         #[test]
         fn rows_round_trip(
             tenant: u32, topic: u64, other: u64, uuid: [u8; 16], name in "[a-z._-]{1,9}", state in state(),
-            partitions: u32, revision: u64, change: u64, created_ms: i64,
+            partitions: u32, revision: u64, growth: u64, created_ms: i64,
             overrides in prop::collection::btree_map(".{0,5}", ".{0,5}", 0..3),
         ) {
             let (tenant, topic, uuid) = (TenantId(tenant), TopicId(topic), TopicUuid(uuid));
             let key = TopicKey { tenant, topic };
             let record = TopicRecord {
-                uuid, name: name.clone(), state, partitions, revision, change, created_ms, overrides,
+                uuid, name: name.clone(), state, partitions, revision, growth, created_ms, overrides,
             };
             round_trip(&key, &record, false);
             same_order(&key, &TopicKey { tenant, topic: TopicId(other) });
@@ -257,7 +257,7 @@ mod tests {
             },
             partitions: 100,
             revision: 3,
-            change: 0xdead_beef,
+            growth: 0xdead_beef,
             created_ms: 1_700_000_000_000,
             overrides: [("retention.ms".to_owned(), "5".to_owned())].into(),
         };

@@ -73,7 +73,7 @@ pub(crate) fn describe(
             });
             let shipped = ConfigSynonym {
                 name: spec.broker_name,
-                value: spec.default.to_owned(),
+                value: defaults.shipped(spec).to_owned(),
                 source: ConfigSource::Default,
             };
             let synonyms: Vec<_> = own.into_iter().chain(service).chain([shipped]).collect();

@@ -100,10 +100,16 @@ impl ConfigDefaults {
 
     /// What `spec` is when a topic does not override it.
     pub(crate) fn default_of<'a>(&'a self, spec: &'a ConfigSpec) -> &'a str {
-        match self.values.get(spec.name) {
-            Some(value) => value,
-            None if spec.name == "tidemark.durability" => self.durability.name(),
-            None => spec.default,
+        self.values
+            .get(spec.name)
+            .map_or_else(|| self.shipped(spec), String::as_str)
+    }
+
+    /// What `spec` is when nobody sets it.
+    pub(crate) fn shipped(&self, spec: &ConfigSpec) -> &'static str {
+        match spec.name {
+            "tidemark.durability" => self.durability.name(),
+            _ => spec.default,
         }
     }
 }
