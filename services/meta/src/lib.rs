@@ -17,7 +17,10 @@
 //! Never drop or time out a commit whose outcome matters (J9).
 
 pub mod embedded;
+#[cfg(feature = "foundationdb")]
+pub mod foundation;
 pub mod keys;
+mod limits;
 mod occ;
 pub mod sim;
 mod store;

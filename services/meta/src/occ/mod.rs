@@ -24,7 +24,6 @@
 //! A commit that was submitted goes on when its future is dropped.
 
 mod conflicts;
-mod limits;
 mod merge;
 mod sequencer;
 mod storage;

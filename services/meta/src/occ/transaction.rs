@@ -9,7 +9,6 @@ use tidemark_types::limits::META_TXN_AGE_MS_MAX;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::limits::{Weight, check_key, check_range};
 use super::merge::merged_range;
 use super::sequencer::{Request, stamp};
 use super::storage::{Storage, View};
@@ -17,6 +16,7 @@ use super::watches::Waiting;
 use super::writes::{Atomic, Own, WriteSet, apply_atomics, point_range, range_of, unreadable};
 use super::{Published, Shared};
 use crate::keys::KeyRange;
+use crate::limits::{Weight, check_key, check_range};
 use crate::{Committed, KeyValue, MetaError, Mode, RangeRead, Transaction, Versionstamp, Watch};
 
 const AGE_MAX: Duration = Duration::from_millis(META_TXN_AGE_MS_MAX);

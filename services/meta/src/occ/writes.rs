@@ -5,8 +5,8 @@ use std::ops::Bound;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::limits::{Weight, check_key, check_range, check_value};
 use crate::keys::KeyRange;
+use crate::limits::{Weight, check_key, check_range, check_value};
 use crate::{MetaError, Versionstamp};
 
 const STAMP_BYTES: usize = size_of::<Versionstamp>();

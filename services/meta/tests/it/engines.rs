@@ -65,20 +65,25 @@ impl Env {
 
     /// In real time: virtual time would not wait for an engine's thread.
     async fn stop(&self) {
-        tokio::time::resume();
+        let paused = matches!(self.below, Below::Folder(_));
+        if paused {
+            tokio::time::resume();
+        }
         let grace = Duration::from_secs(60);
         self.tasks.shutdown(grace).await.unwrap();
-        tokio::time::pause();
+        if paused {
+            tokio::time::pause();
+        }
     }
 }
 
-pub(crate) async fn sim() -> Env {
+pub(crate) async fn sim() -> Option<Env> {
     let store = Arc::new(Sim::new(&Clock::system()));
-    Env::over(store, Below::Shared, Tasks::new())
+    Some(Env::over(store, Below::Shared, Tasks::new()))
 }
 
-pub(crate) async fn embedded() -> Env {
-    embedded_in(tempfile::tempdir().unwrap())
+pub(crate) async fn embedded() -> Option<Env> {
+    Some(embedded_in(tempfile::tempdir().unwrap()))
 }
 
 fn embedded_in(folder: TempDir) -> Env {
@@ -86,4 +91,28 @@ fn embedded_in(folder: TempDir) -> Env {
     let path = folder.path().join("meta");
     let store = Arc::new(Embedded::open(&path, &Clock::system(), &tasks).unwrap());
     Env::over(store, Below::Folder(folder), tasks)
+}
+
+/// A real cluster, when `TIDEMARK_FDB_CLUSTER_FILE` names one. Each test clears and uses a prefix of its own.
+#[cfg(feature = "foundationdb")]
+pub(crate) async fn foundationdb() -> Option<Env> {
+    use std::io::Write;
+    use std::sync::OnceLock;
+
+    use tidemark_meta::foundation::{Foundation, Network};
+
+    // Once per process; it lasts until the process ends.
+    static NETWORK: OnceLock<Network> = OnceLock::new();
+    let Ok(file) = std::env::var("TIDEMARK_FDB_CLUSTER_FILE") else {
+        // Not by a macro of std's: the harness would keep that from being seen.
+        let said = b"NOT RUN on foundationdb: TIDEMARK_FDB_CLUSTER_FILE names no cluster file\n";
+        std::io::stderr().write_all(said).unwrap();
+        return None;
+    };
+    let network = NETWORK.get_or_init(|| Network::start().unwrap());
+    let (clock, entropy, tasks) = (Clock::system(), Entropy::system(), Tasks::new());
+    let store = Foundation::open(network, &file, &clock, &entropy, &tasks).unwrap();
+    let mut env = Env::over(Arc::new(store), Below::Shared, tasks);
+    env.prefix = format!("test/{:016x}/", entropy.next_u64()).into_bytes();
+    Some(env)
 }

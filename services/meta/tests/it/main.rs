@@ -5,13 +5,14 @@ mod conformance;
 mod engines;
 
 macro_rules! conformance {
-    ($engine:ident: $($test:ident)*) => {
+    ($engine:ident, $attribute:meta: $($test:ident)*) => {
         mod $engine {
             $(
-                #[tokio::test(start_paused = true)]
+                #[$attribute]
                 async fn $test() {
-                    let env = crate::engines::$engine().await;
-                    crate::conformance::$test(env).await.close().await;
+                    if let Some(env) = crate::engines::$engine().await {
+                        crate::conformance::$test(env).await.close().await;
+                    }
                 }
             )*
         }
@@ -20,8 +21,10 @@ macro_rules! conformance {
 
 macro_rules! on_every_engine {
     ($($test:ident)*) => {
-        conformance!(sim: $($test)*);
-        conformance!(embedded: $($test)*);
+        conformance!(sim, tokio::test(start_paused = true): $($test)*);
+        conformance!(embedded, tokio::test(start_paused = true): $($test)*);
+        #[cfg(feature = "foundationdb")]
+        conformance!(foundationdb, tokio::test: $($test)*);
     };
 }
 
