@@ -10,9 +10,11 @@
 
 mod api;
 mod encode;
+pub mod fetch;
 pub mod frame;
 mod header;
 pub mod limits;
+pub mod produce;
 
 pub use api::{Request, Response, decode};
 pub use encode::{Encoded, encode_response};
