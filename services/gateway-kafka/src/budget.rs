@@ -25,6 +25,11 @@ impl Budget {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn used(&self) -> usize {
+        self.bytes - self.free.available_permits()
+    }
+
     /// Waits for `bytes`; a claim above the whole budget takes all of it.
     pub(crate) async fn take(&self, bytes: usize) -> Charge {
         let claim = u32::try_from(bytes.min(self.bytes)).unwrap_or(u32::MAX);

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::read::{Frame, FrameCharge, FrameReader, ReadEnd};
 use self::write::WriteEnd;
-use crate::budget::{Budget, Gauge};
+use crate::budget::Budget;
 use crate::dispatch::{Route, open, route, serve};
 use crate::handler::{Answer, Call, CallError, Entry, Peer, Run, Running};
 use crate::{Ctx, KafkaConfig};
@@ -38,7 +38,6 @@ pub(crate) struct Shared {
     pub(crate) config: Arc<KafkaConfig>,
     pub(crate) requests: Budget,
     pub(crate) decoded: Budget,
-    pub(crate) answers: Arc<Gauge>,
 }
 
 impl Shared {
@@ -46,7 +45,6 @@ impl Shared {
         Self {
             requests: Budget::new(config.request_bytes_max),
             decoded: Budget::new(config.decoded_bytes_max),
-            answers: Gauge::new(config.answer_bytes_max),
             ctx,
             config: Arc::new(config),
         }
@@ -252,7 +250,7 @@ impl Conn {
             match answer {
                 Ok(None) => {}
                 Ok(Some(encoded)) => {
-                    let _counted = self.shared.answers.count(encoded.bytes());
+                    let _counted = self.shared.ctx.answers.count(encoded.bytes());
                     if let Err(end) = write::write(&mut io, encoded, &self.shared.config).await {
                         return Some(end.into());
                     }

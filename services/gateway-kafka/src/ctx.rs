@@ -1,8 +1,15 @@
 //! What every handler may use.
 
+use std::sync::Arc;
+
 use tidemark_groups::Groups;
-use tidemark_runtime::Clock;
+use tidemark_log::Log;
+use tidemark_runtime::{Clock, Entropy};
 use tidemark_topics::Topics;
+
+use crate::KafkaConfig;
+use crate::budget::Gauge;
+use crate::sessions::FetchSessions;
 
 /// How clients see the cluster: one node that does everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +20,7 @@ pub struct ClusterInfo {
     pub node_id: i32,
     /// The host name or address that clients are told to connect to.
     pub host: String,
-    /// The port that clients are told to connect to.
+    /// The port that clients are told to connect to; 0 for the one that is bound.
     pub port: u16,
 }
 
@@ -28,14 +35,65 @@ pub struct Ctx {
     pub groups: Groups,
     /// The clock.
     pub clock: Clock,
+    log: Option<Log>,
+    pub(crate) sessions: Arc<FetchSessions>,
+    /// Answers being written, all connections together.
+    pub(crate) answers: Arc<Gauge>,
+    /// Bytes one fetch returns at the most.
+    pub(crate) fetch_bytes_max: usize,
 }
 
 impl Ctx {
-    /// With the port that was bound in place of 0.
-    pub(crate) fn bound_to(mut self, port: u16) -> std::sync::Arc<Self> {
+    /// A context over the service's parts.
+    #[must_use]
+    pub fn new(
+        cluster: ClusterInfo,
+        topics: Topics,
+        groups: Groups,
+        log: Log,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> Self {
+        Self::over(cluster, topics, groups, Some(log), clock, entropy)
+    }
+
+    pub(crate) fn over(
+        cluster: ClusterInfo,
+        topics: Topics,
+        groups: Groups,
+        log: Option<Log>,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> Self {
+        let config = KafkaConfig::default();
+        Self {
+            cluster,
+            topics,
+            groups,
+            sessions: Arc::new(FetchSessions::new(clock.clone(), entropy)),
+            clock,
+            log,
+            answers: Gauge::new(config.answer_bytes_max),
+            fetch_bytes_max: config.fetch_bytes_max,
+        }
+    }
+
+    /// The log.
+    ///
+    /// # Panics
+    /// In tests that were set up without one.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        self.log.as_ref().expect("the context was made with a log")
+    }
+
+    /// For the listener that was bound: its port in place of 0, its bounds.
+    pub(crate) fn bound_to(mut self, port: u16, config: &KafkaConfig) -> Arc<Self> {
         if self.cluster.port == 0 {
             self.cluster.port = port;
         }
-        std::sync::Arc::new(self)
+        self.answers = Gauge::new(config.answer_bytes_max);
+        self.fetch_bytes_max = config.fetch_bytes_max;
+        Arc::new(self)
     }
 }

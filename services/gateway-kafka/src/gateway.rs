@@ -78,7 +78,7 @@ impl KafkaGateway {
             listener,
             addr,
             gate: Arc::new(Gate {
-                shared: Arc::new(Shared::new(ctx.bound_to(addr.port()), config)),
+                shared: Arc::new(Shared::new(ctx.bound_to(addr.port(), &config), config)),
                 door,
                 bad_peers: Quiet::default(),
                 refusals: Quiet::default(),

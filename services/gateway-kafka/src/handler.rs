@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use tidemark_types::Tenant;
+use tidemark_types::{ErrorCode, Tenant};
 use tidemark_wire::limits::DECODED_PER_FRAME_BYTE;
 use tidemark_wire::{ApiKey, Encoded, KafkaString, Request, WireError, decode, encode_response};
 
@@ -27,8 +27,10 @@ pub(crate) struct Call {
     /// The tenant, resolved before the request was parsed.
     pub(crate) tenant: Tenant,
     /// The client's address.
+    #[allow(dead_code, reason = "group members are listed with it")]
     pub(crate) addr: SocketAddr,
     /// The client's name for itself; empty when it gave none.
+    #[allow(dead_code, reason = "group members are listed with it")]
     pub(crate) client_id: KafkaString,
     /// The version of request and answer; within the handler's range.
     pub(crate) version: i16,
@@ -54,6 +56,9 @@ pub(crate) enum CallError {
         /// The highest served.
         max: i16,
     },
+    /// A request that wants no answer failed; the end of the connection is what tells its client.
+    #[error("serve request without an answer: {0}")]
+    Unanswered(ErrorCode),
     /// The bytes are no request, or the answer cannot be written.
     #[error(transparent)]
     Wire(#[from] WireError),
@@ -63,6 +68,9 @@ pub(crate) enum CallError {
 pub(crate) type Answer = Result<Option<Encoded>, CallError>;
 /// A request being served.
 pub(crate) type Running = BoxFuture<'static, Answer>;
+
+/// A request going through its first stage; the second comes out of it.
+pub(crate) type Staging = BoxFuture<'static, Result<Running, CallError>>;
 
 /// One API. Implement it in a file of `handlers/` and list it in `handlers.rs`.
 pub(crate) trait Handler: 'static {
@@ -98,7 +106,7 @@ pub(crate) enum Run {
     Whole(fn(Arc<Ctx>, Call, Bytes) -> Running),
     /// Two stages: the first puts the request in its place and runs in request order, the second waits for
     /// the outcome while later requests of the kind start (Produce).
-    Staged(fn(Arc<Ctx>, Call, Bytes) -> BoxFuture<'static, Result<Running, CallError>>),
+    Staged(fn(Arc<Ctx>, Call, Bytes) -> Staging),
 }
 
 /// A handler in the table.

@@ -2,6 +2,14 @@
 
 mod api_versions;
 mod describe_cluster;
+mod describe_topic_partitions;
+mod fetch;
+mod find_coordinator;
+mod init_producer_id;
+mod list_offsets;
+mod metadata;
+mod offset_for_leader_epoch;
+mod produce;
 
 use tidemark_wire::ApiKey;
 
@@ -9,8 +17,16 @@ use crate::handler::{Entry, entry};
 
 /// Every API served, ascending by key (a test holds that).
 pub(crate) static TABLE: &[Entry] = &[
+    produce::ENTRY,
+    fetch::ENTRY,
+    entry::<list_offsets::ListOffsets>(),
+    entry::<metadata::Metadata>(),
+    entry::<find_coordinator::FindCoordinator>(),
     entry::<api_versions::ApiVersions>(),
+    entry::<init_producer_id::InitProducerId>(),
+    entry::<offset_for_leader_epoch::OffsetForLeaderEpoch>(),
     entry::<describe_cluster::DescribeCluster>(),
+    entry::<describe_topic_partitions::DescribeTopicPartitions>(),
 ];
 
 pub(crate) use api_versions::unsupported_version;

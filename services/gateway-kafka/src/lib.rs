@@ -20,6 +20,8 @@ mod gateway;
 mod handler;
 mod handlers;
 mod quiet;
+mod resolve;
+mod sessions;
 mod support;
 #[cfg(test)]
 mod testing;

@@ -40,12 +40,8 @@ pub(crate) async fn ctx() -> Arc<Ctx> {
         host: "127.0.0.1".to_owned(),
         port: 9092,
     };
-    Arc::new(Ctx {
-        cluster,
-        topics: Topics::new(store, clock.clone(), entropy, 4),
-        groups,
-        clock,
-    })
+    let topics = Topics::new(store, clock.clone(), entropy.clone(), 4);
+    Arc::new(Ctx::over(cluster, topics, groups, None, clock, entropy))
 }
 
 /// A metadata store that is down.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
+use futures_util::FutureExt;
 use tidemark_wire::messages::{
     ApiVersionsRequestData, DescribeClusterRequestData, DescribeClusterResponseData,
 };
@@ -15,6 +16,7 @@ use crate::testing::{self, answer, frame};
 struct Client {
     io: DuplexStream,
     stop: CancellationToken,
+    shared: Arc<Shared>,
     server: JoinHandle<End>,
 }
 
@@ -26,13 +28,14 @@ async fn connect_with(config: KafkaConfig) -> Client {
     let running = run(
         tokio::io::split(theirs),
         testing::peer(),
-        shared,
+        Arc::clone(&shared),
         stop.clone(),
         || {},
     );
     Client {
         io,
         stop,
+        shared,
         server: tokio::spawn(running),
     }
 }
@@ -53,6 +56,13 @@ impl Client {
     async fn describe(&mut self) -> DescribeClusterResponseData {
         let raw = self.answer_frame().await;
         answer::<DescribeClusterRequestData>(raw, 0)
+    }
+
+    /// Lets the connection do what it can without time passing.
+    async fn settle(&self) {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
     }
 
     async fn end(mut self) -> End {
@@ -176,16 +186,32 @@ async fn stopping_answers_what_was_asked_and_ends() {
 
 #[tokio::test(start_paused = true)]
 async fn announced_lengths_cost_nothing_until_bytes_arrive() {
-    let config = KafkaConfig {
-        request_bytes_max: 100 << 20,
-        ..KafkaConfig::default()
-    };
-    let mut client = connect_with(config).await;
+    let mut client = connect().await;
+    let requests = client.shared.requests.clone();
     let mut head = BytesMut::new();
     head.put_i32(100 << 20);
     head.put_slice(&[0, 0, 0, 9, 0, 0, 0, 1, 0xff, 0xff]);
     client.io.write_all(&head).await.unwrap();
-    tokio::task::yield_now().await;
-    // Produce is not served yet or the body never comes: either way the connection ends.
-    assert!(client.end().await.is_peers_fault());
+    client.settle().await;
+    assert!(requests.used() <= 4 << 10);
+    client.io.write_all(&[0; 100 << 10]).await.unwrap();
+    client.settle().await;
+    assert!(requests.used() <= 2 << 20);
+    assert!(matches!(client.end().await, End::Idle(_)));
+    assert_eq!(requests.used(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_pause_while_others_hold_the_budget() {
+    let config = KafkaConfig {
+        request_bytes_max: 8 << 10,
+        ..KafkaConfig::default()
+    };
+    let mut client = connect_with(config).await;
+    let held = client.shared.requests.take(8 << 10).await;
+    client.io.write_all(&describe()).await.unwrap();
+    client.settle().await;
+    assert!(client.io.read_u8().now_or_never().is_none());
+    drop(held);
+    assert_eq!(client.describe().await.error_code, 0);
 }

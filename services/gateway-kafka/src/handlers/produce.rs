@@ -1,0 +1,278 @@
+//! Produce: batches into the log, in the order of the requests of a connection.
+//!
+//! The first stage resolves topics, checks batches (CRC included, once) and enqueues every partition's append; the
+//! second waits for the commits while the connection goes on to its next request. `acks=1` and `acks=all` mean
+//! the same: durable. `acks=0` is not answered; as in Kafka, an error then ends the connection, which is the
+//! only way to tell the producer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use tidemark_log::{AppendAck, AppendError, AppendFuture, AppendOptions};
+use tidemark_records::{Batch, BatchError, Compression};
+use tidemark_topics::Topic;
+use tidemark_types::{Coded, ErrorCode, PartitionIndex};
+use tidemark_wire::messages::ProduceResponseData;
+use tidemark_wire::messages::produce_response::{
+    LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
+};
+use tidemark_wire::produce::{
+    ProducePartition, ProduceRequest, ProduceTopic, VERSION_MIN, refuse_old,
+};
+use tidemark_wire::{ApiKey, KafkaString, encode_response};
+
+use crate::Ctx;
+use crate::handler::{Answer, Call, CallError, Entry, Run, Staging};
+use crate::resolve;
+
+/// Versions below 3 are advertised because librdkafka decides by that what it may compress (KAFKA-18659), and
+/// refused per partition when used.
+pub(super) const ENTRY: Entry = Entry {
+    key: ApiKey::Produce,
+    name: "Produce",
+    min: 0,
+    max: 13,
+    notes: "Versions 0 to 2 are advertised (KAFKA-18659) and answered UNSUPPORTED_VERSION. acks=1 and acks=all are \
+            both durable. Transactional ids are refused until transactions are served.",
+    waits: false,
+    // Batches stay in the frame; partitions decode to at most ten times their wire size and are bounded.
+    memory_bytes: |_| 64 << 10,
+    run: Run::Staged(admit),
+};
+
+/// Longest wait for a commit, whatever the client asks for.
+const WAIT_MAX: Duration = Duration::from_secs(300);
+/// First version that may carry zstd (KIP-110).
+const ZSTD_FROM: i16 = 7;
+/// First version that names the leader beside an error (KIP-951).
+const LEADER_FROM: i16 = 10;
+/// First version that names topics by id.
+const TOPIC_IDS_FROM: i16 = 13;
+
+/// A refusal: the code and a message for the client.
+type Refusal = (ErrorCode, String);
+
+struct Pending {
+    index: i32,
+    topic: Option<Arc<Topic>>,
+    append: Result<AppendFuture, Refusal>,
+}
+
+struct PendingTopic {
+    name: KafkaString,
+    id: tidemark_wire::KafkaUuid,
+    partitions: Vec<Pending>,
+}
+
+fn admit(ctx: Arc<Ctx>, call: Call, body: Bytes) -> Staging {
+    Box::pin(async move {
+        let request = ProduceRequest::decode(body, call.version)?;
+        if call.version < VERSION_MIN {
+            let error = ErrorCode::UnsupportedVersion.kafka();
+            let answer = refuse_old(&request, call.version, call.correlation_id, error)?;
+            return Ok(std::future::ready(Ok(Some(answer))).boxed());
+        }
+        let acks = request.acks;
+        let wait = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+        let pending = enqueue(&ctx, &call, request).await;
+        if acks == 0 {
+            return Ok(std::future::ready(unanswered(pending)).boxed());
+        }
+        Ok(finish(ctx, call, pending, wait.min(WAIT_MAX)).boxed())
+    })
+}
+
+/// Puts every batch into its partition's queue, in the request's order.
+async fn enqueue(ctx: &Ctx, call: &Call, request: ProduceRequest) -> Vec<PendingTopic> {
+    let refused = refusal_of_all(&request);
+    let mut pending = Vec::with_capacity(request.topics.len());
+    for asked in request.topics {
+        let topic = match &refused {
+            Some(refusal) => Err(refusal.clone()),
+            None => topic_of(ctx, call, &asked).await,
+        };
+        let partitions = asked.partitions.into_iter().map(|p| Pending {
+            index: p.index,
+            topic: topic.as_ref().ok().cloned(),
+            append: append(ctx, call, &topic, p),
+        });
+        pending.push(PendingTopic {
+            partitions: partitions.collect(),
+            name: asked.name,
+            id: asked.id,
+        });
+    }
+    pending
+}
+
+/// Why no part of the request can be served.
+fn refusal_of_all(request: &ProduceRequest) -> Option<Refusal> {
+    if !matches!(request.acks, -1..=1) {
+        let code = ErrorCode::InvalidRequiredAcks;
+        return Some((code, code.hint().to_owned()));
+    }
+    request.transactional_id.as_ref().map(|_| {
+        (
+            ErrorCode::TransactionalIdAuthorizationFailed,
+            "transactions are not served yet".to_owned(),
+        )
+    })
+}
+
+async fn topic_of(ctx: &Ctx, call: &Call, asked: &ProduceTopic) -> Result<Arc<Topic>, Refusal> {
+    let found = if call.version >= TOPIC_IDS_FROM {
+        resolve::by_id(ctx, call, asked.id).await
+    } else {
+        resolve::by_name(ctx, call, asked.name.as_str()).await
+    };
+    found.map_err(|code| (code, code.hint().to_owned()))
+}
+
+fn append(
+    ctx: &Ctx,
+    call: &Call,
+    topic: &Result<Arc<Topic>, Refusal>,
+    partition: ProducePartition,
+) -> Result<AppendFuture, Refusal> {
+    let topic = topic.as_ref().map_err(Clone::clone)?;
+    let batch = checked(partition.records, call.version)?;
+    let index = PartitionIndex(partition.index);
+    Ok(ctx
+        .log()
+        .append(&call.tenant, topic, index, batch, AppendOptions::default()))
+}
+
+/// One batch of format v2, as Kafka demands of every partition since version 3.
+fn checked(records: Option<Bytes>, version: i16) -> Result<Batch, Refusal> {
+    let invalid = |why: &str| (ErrorCode::InvalidRecord, why.to_owned());
+    let records = records
+        .filter(|r| !r.is_empty())
+        .ok_or_else(|| invalid("the partition carries no record batch"))?;
+    let batch = Batch::parse(records).map_err(|e| match e {
+        // Kafka refuses both as invalid records from version 3 on.
+        BatchError::Magic { .. } | BatchError::Trailing { .. } => {
+            (ErrorCode::InvalidRecord, e.to_string())
+        }
+        e => (e.code(), e.to_string()),
+    })?;
+    batch
+        .check_produced()
+        .map_err(|e| (e.code(), e.to_string()))?;
+    if batch.compression() == Compression::Zstd && version < ZSTD_FROM {
+        let why = "zstd needs Produce version 7 or later";
+        return Err((ErrorCode::UnsupportedCompression, why.to_owned()));
+    }
+    Ok(batch)
+}
+
+/// What becomes of `acks=0`: silence, or the end of the connection when an append was refused outright.
+fn unanswered(pending: Vec<PendingTopic>) -> Answer {
+    for p in pending.into_iter().flat_map(|t| t.partitions) {
+        let refused = match p.append {
+            Err((code, _)) => Some(code),
+            Ok(append) => match append.now_or_never() {
+                Some(Err(e)) => Some(e.code()),
+                Some(Ok(_)) | None => None,
+            },
+        };
+        if let Some(code) = refused {
+            return Err(CallError::Unanswered(code));
+        }
+    }
+    Ok(None)
+}
+
+/// Waits for every append and answers.
+async fn finish(ctx: Arc<Ctx>, call: Call, pending: Vec<PendingTopic>, wait: Duration) -> Answer {
+    let deadline = ctx.clock.now() + wait;
+    let mut responses = Vec::with_capacity(pending.len());
+    for topic in pending {
+        let mut partition_responses = Vec::with_capacity(topic.partitions.len());
+        for p in topic.partitions {
+            let outcome = match p.append {
+                Err(refusal) => Err(refusal),
+                Ok(append) => match tokio::time::timeout_at(deadline, append).await {
+                    Ok(outcome) => outcome.map_err(|e: AppendError| (e.code(), e.to_string())),
+                    // The append goes on (J7); an idempotent producer's retry finds it.
+                    Err(_) => Err((
+                        ErrorCode::RequestTimedOut,
+                        "the commit did not come within the request's timeout".to_owned(),
+                    )),
+                },
+            };
+            partition_responses.push(answered(&ctx, &call, p.index, p.topic.as_deref(), outcome));
+        }
+        responses.push(TopicProduceResponse {
+            name: topic.name,
+            topic_id: topic.id,
+            partition_responses,
+            ..Default::default()
+        });
+    }
+    let answer = ProduceResponseData {
+        node_endpoints: endpoints(&ctx, &responses),
+        responses,
+        ..Default::default()
+    };
+    Ok(Some(encode_response(
+        &answer,
+        call.version,
+        call.correlation_id,
+    )?))
+}
+
+fn answered(
+    ctx: &Ctx,
+    call: &Call,
+    index: i32,
+    topic: Option<&Topic>,
+    outcome: Result<AppendAck, Refusal>,
+) -> PartitionProduceResponse {
+    match outcome {
+        Ok(ack) => PartitionProduceResponse {
+            index,
+            base_offset: ack.base_offset.0,
+            log_append_time_ms: ack.log_append_time_ms.unwrap_or(-1),
+            log_start_offset: ack.log_start.0,
+            ..Default::default()
+        },
+        Err((error, message)) => {
+            let leader = topic
+                .filter(|_| call.version >= LEADER_FROM)
+                .and_then(|t| resolve::leader_hint(ctx, t, PartitionIndex(index), error));
+            let mut answer = PartitionProduceResponse {
+                index,
+                error_code: error.kafka(),
+                base_offset: -1,
+                log_append_time_ms: -1,
+                log_start_offset: -1,
+                error_message: Some(message.into()),
+                ..Default::default()
+            };
+            if let Some((leader_id, leader_epoch)) = leader {
+                answer.current_leader = LeaderIdAndEpoch {
+                    leader_id,
+                    leader_epoch,
+                    ..Default::default()
+                };
+            }
+            answer
+        }
+    }
+}
+
+/// Where the leaders named in the answer are.
+fn endpoints(ctx: &Ctx, responses: &[TopicProduceResponse]) -> Vec<NodeEndpoint> {
+    let mut partitions = responses.iter().flat_map(|t| &t.partition_responses);
+    if partitions.all(|p| p.current_leader.leader_id < 0) {
+        return Vec::new();
+    }
+    vec![NodeEndpoint {
+        node_id: ctx.cluster.node_id,
+        host: ctx.cluster.host.clone().into(),
+        port: i32::from(ctx.cluster.port),
+        ..Default::default()
+    }]
+}
