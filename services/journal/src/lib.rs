@@ -9,9 +9,11 @@
 //! `n` replicas, ack quorum `A`, fence quorum `F = n − A + 1`. Ends are exclusive.
 
 mod frame;
+pub mod memory;
 mod mutation;
 mod nodes;
 mod reader;
+mod recover;
 mod replica;
 mod writer;
 
@@ -20,6 +22,9 @@ pub use frame::{FRAME_HEADER_BYTES, Frame, FrameBody, FrameKind, Part};
 pub use mutation::Mutation;
 pub use nodes::{Extent, Nodes, REPLICAS_MAX, ReplicaSet};
 pub use reader::{ReadError, Reader};
+pub use recover::{
+    Damage, RecoverError, RecoverOptions, Recovery, UncleanEnd, recover, recover_unclean,
+};
 pub use replica::{
     Append, Appended, ExtentId, ExtentInfo, Fence, Fenced, Inventory, OpenExtent, Probe, Probed,
     ReadFrames, Release, Replica, ReplicaError,

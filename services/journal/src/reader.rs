@@ -120,7 +120,7 @@ impl Reader {
 }
 
 /// The longest run of `frames` that is this extent's, contiguous from `from`, chained, and below `end` (J6, J7).
-fn usable(extent: ExtentId, from: Lsn, end: Lsn, mut frames: Vec<Frame>) -> Vec<Frame> {
+pub(crate) fn usable(extent: ExtentId, from: Lsn, end: Lsn, mut frames: Vec<Frame>) -> Vec<Frame> {
     let mut next = from;
     let mut prev: Option<u32> = None;
     let good = frames.iter().take_while(|frame| {
