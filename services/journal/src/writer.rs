@@ -257,7 +257,13 @@ impl Writer {
         self.0.state.lock().freeze()
     }
 
-    /// Lifts [`Writer::freeze`]: only when the roll is known not to have happened (J2).
+    /// Notes that a roll's transaction may be under way, so that nobody thaws the writer on a guess. Answers
+    /// whether one was noted before and its outcome never learnt.
+    pub fn doubt(&self) -> bool {
+        self.0.state.lock().doubt()
+    }
+
+    /// Lifts [`Writer::freeze`]: only when the roll is known not to have happened, and none before it is in doubt (J2).
     pub fn thaw(&self) {
         self.0.state.lock().thaw();
     }

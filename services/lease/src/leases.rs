@@ -1,15 +1,25 @@
 //! The handle everything is called on, and what its operations give.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidemark_journal::{Extent, FrameBody, Nodes, Reader, Writer, WriterOptions};
-use tidemark_meta::MetaStore;
+use parking_lot::Mutex;
+use tidemark_journal::{
+    Extent, FrameBody, Mutation, Nodes, Reader, RecoverOptions, Writer, WriterOptions,
+};
+use tidemark_meta::keys::shard::ShardKey;
+use tidemark_meta::{MetaError, MetaStore, Mode, keys};
 use tidemark_runtime::{Clock, Entropy, Tasks};
 use tidemark_types::{ExtentIdx, Incarnation, Lsn, NodeId, Ownership, ShardId};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 
-use crate::{LostRange, OwnerError, OwnershipState, ProbeError, RollError, TakeError};
+use crate::observer::Observer;
+use crate::{
+    LostRange, OwnerError, OwnershipState, ProbeError, RollError, TakeError, heartbeat, owner,
+    ownership, roll, take, unclean,
+};
 
 /// How extents are replicated and how long a silent owner is believed in.
 #[derive(Clone, Debug)]
@@ -24,6 +34,11 @@ pub struct LeaseConfig {
     pub ttl: Duration,
     /// Bounds of the writers.
     pub writer: WriterOptions,
+    /// Bounds of a recovery.
+    pub recover: RecoverOptions,
+    /// A rule to break; tests only. Set it by [`LeaseConfig::mutated`].
+    #[doc(hidden)]
+    pub mutation: Option<Mutation>,
 }
 
 impl LeaseConfig {
@@ -42,7 +57,19 @@ impl LeaseConfig {
             heartbeat: Duration::from_secs(1),
             ttl: Duration::from_secs(6),
             writer: WriterOptions::default(),
+            recover: RecoverOptions::default(),
+            mutation: None,
         }
+    }
+
+    /// The same with one rule of the protocol broken everywhere it is kept.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn mutated(mut self, mutation: Option<Mutation>) -> Self {
+        self.mutation = mutation;
+        self.writer.mutation = mutation;
+        self.recover.mutation = mutation;
+        self
     }
 }
 
@@ -106,15 +133,70 @@ pub struct UncleanSealed {
 #[derive(Clone, Debug)]
 pub struct Leases(pub(crate) Arc<Inner>);
 
-#[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) store: Arc<dyn MetaStore>,
     pub(crate) nodes: Nodes,
     pub(crate) clock: Clock,
     pub(crate) entropy: Entropy,
+    pub(crate) tasks: Tasks,
     pub(crate) node: NodeId,
     pub(crate) incarnation: Incarnation,
     pub(crate) config: LeaseConfig,
+    pub(crate) recoveries: Semaphore,
+    pub(crate) observer: Mutex<Observer>,
+    committed_at: Mutex<Option<Instant>>,
+    early: Mutex<BTreeMap<ShardId, Instant>>,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Leases")
+            .field("node", &self.node)
+            .field("incarnation", &self.incarnation)
+            .finish_non_exhaustive()
+    }
+}
+
+/// B2: recoveries under way at once, per process.
+const RECOVERIES_MAX: usize = 8;
+/// B3: one early takeover per shard and this long.
+const EARLY_EVERY: Duration = Duration::from_secs(60);
+/// J2: how old the last metadata commit may be when an optional roll starts.
+const FRESH: Duration = Duration::from_secs(1);
+
+impl Inner {
+    pub(crate) fn note_commit(&self) {
+        *self.committed_at.lock() = Some(self.clock.now());
+    }
+
+    pub(crate) fn dead_nodes(&self) -> Vec<(NodeId, u64)> {
+        self.observer.lock().dead()
+    }
+
+    /// B3, for an owner that drains. Counted when it is asked.
+    pub(crate) fn may_take_early(&self, shard: ShardId) -> bool {
+        let now = self.clock.now();
+        let mut early = self.early.lock();
+        let last = early.get(&shard);
+        if last.is_some_and(|at| now.duration_since(*at) < EARLY_EVERY) {
+            return false;
+        }
+        early.insert(shard, now);
+        true
+    }
+
+    /// How many candidates go before this node, when the shard's owner is another node that looks dead (B2).
+    pub(crate) async fn takeover_rank(&self, shard: ShardId) -> Result<Option<u32>, MetaError> {
+        let dead = self.dead_nodes();
+        if dead.is_empty() {
+            return Ok(None);
+        }
+        let mut tx = self.store.begin();
+        let row = keys::get(tx.as_mut(), &ShardKey(shard), Mode::Snapshot).await?;
+        let owner = row.and_then(|row| row.owner).map(|owner| owner.node);
+        let owner_is_dead = dead.iter().any(|(node, _)| Some(*node) == owner);
+        Ok(owner_is_dead.then(|| self.observer.lock().rank(shard, self.node)))
+    }
 }
 
 impl Leases {
@@ -129,15 +211,20 @@ impl Leases {
         (node, incarnation): (NodeId, Incarnation),
         config: LeaseConfig,
     ) -> Self {
-        let _ = tasks;
+        let observer = Mutex::new(Observer::new(config.ttl, config.heartbeat));
         Self(Arc::new(Inner {
             store,
             nodes,
             clock,
             entropy,
+            tasks,
             node,
             incarnation,
             config,
+            recoveries: Semaphore::new(RECOVERIES_MAX),
+            observer,
+            committed_at: Mutex::default(),
+            early: Mutex::default(),
         }))
     }
 
@@ -151,21 +238,34 @@ impl Leases {
         entropy: &Entropy,
         node: NodeId,
     ) -> Result<Incarnation, OwnerError> {
-        let _ = (store, clock, entropy, node);
-        Err(OwnerError::Store(not_built()))
+        heartbeat::register(store, clock, entropy, node).await
     }
 
     /// Starts the heartbeat and the observation of the other nodes; ends when the tasks stop.
-    pub fn start_heartbeat(&self) {}
+    pub fn start_heartbeat(&self) {
+        let leases = self.clone();
+        self.0
+            .tasks
+            .spawn("lease heartbeat", heartbeat::run(leases));
+    }
+
+    /// Announces that this process hands its shards over (or no longer does): others may take them at once.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn set_draining(&self, draining: bool) -> Result<(), OwnerError> {
+        heartbeat::set_draining(&self.0, draining).await
+    }
 
     /// Takes a shard. Immediate when nobody owns it, when its owner drains, and when its owner is an earlier
     /// incarnation of this node (a restart); otherwise only once its owner's heartbeat stood still (B1).
     ///
+    /// Do not call it for a shard this process owns and writes to: it would be taken from itself.
+    ///
     /// # Errors
     /// See [`TakeError`]. Retrying is always safe.
     pub async fn take(&self, shard: ShardId) -> Result<Taken, TakeError> {
-        let _ = shard;
-        Err(TakeError::Store(not_built()))
+        Box::pin(take::take(&self.0, shard)).await
     }
 
     /// Seals the writer's extent at `proposed_end` (what [`Writer::freeze`] returned) and opens the next, in one
@@ -173,14 +273,16 @@ impl Leases {
     ///
     /// # Errors
     /// See [`RollError`]: each variant says what became of the writer.
+    ///
+    /// # Panics
+    /// When `proposed_end` is not where the writer froze.
     pub async fn roll(
         &self,
         ownership: &Ownership,
         writer: &Writer,
         proposed_end: Lsn,
     ) -> Result<Rolled, RollError> {
-        let _ = (ownership, writer, proposed_end);
-        Err(RollError::Unknown(not_built()))
+        Box::pin(roll::roll(&self.0, ownership, writer, proposed_end)).await
     }
 
     /// Notes that an extent's checkpoint is committed (J12). Idempotent.
@@ -192,8 +294,7 @@ impl Leases {
         ownership: &Ownership,
         extent: ExtentIdx,
     ) -> Result<(), OwnerError> {
-        let _ = (ownership, extent);
-        Err(OwnerError::Store(not_built()))
+        owner::mark_checkpoint(&self.0, *ownership, extent).await
     }
 
     /// Marks the shard SERVING. Idempotent.
@@ -201,8 +302,7 @@ impl Leases {
     /// # Errors
     /// See [`OwnerError`].
     pub async fn mark_serving(&self, ownership: &Ownership) -> Result<(), OwnerError> {
-        let _ = ownership;
-        Err(OwnerError::Store(not_built()))
+        owner::mark_serving(&self.0, *ownership).await
     }
 
     /// Gives the shard up, so that anyone may take it without waiting. Call after the writer stopped.
@@ -210,8 +310,7 @@ impl Leases {
     /// # Errors
     /// See [`OwnerError`].
     pub async fn release(&self, ownership: &Ownership) -> Result<(), OwnerError> {
-        let _ = ownership;
-        Err(OwnerError::Store(not_built()))
+        owner::release(&self.0, *ownership).await
     }
 
     /// K1's proof: A replicas of the open extent answer, after this call began, that no newer owner fenced them.
@@ -219,26 +318,25 @@ impl Leases {
     /// # Errors
     /// See [`ProbeError`].
     pub async fn probe(&self, ownership: &Ownership, extent: &Extent) -> Result<(), ProbeError> {
-        let _ = (ownership, extent);
-        let needed = extent.replicas.ack_quorum();
-        Err(ProbeError::Unproven {
-            needed,
-            answered: 0,
-        })
+        owner::probe(&self.0, ownership, extent).await
     }
 
     /// Watches the shard's row in the background until it names another owner or the tasks stop.
     #[must_use]
     pub fn watch_ownership(&self, ownership: &Ownership) -> watch::Receiver<OwnershipState> {
-        let _ = ownership;
-        watch::channel(OwnershipState::Held).1
+        let (sender, seen) = watch::channel(OwnershipState::Held);
+        let name = format!("ownership watch of shard {}", ownership.shard);
+        let task = ownership::watch(self.clone(), *ownership, sender);
+        self.0.tasks.spawn(name, task);
+        seen
     }
 
     /// Whether a metadata commit of this process succeeded within the last second: the precondition of every
     /// optional roll (J2).
     #[must_use]
     pub fn metadata_is_fresh(&self) -> bool {
-        false
+        let last = *self.0.committed_at.lock();
+        last.is_some_and(|at| self.0.clock.now().duration_since(at) <= FRESH)
     }
 
     /// The operator's step when a shard's extent cannot be vouched for (J10): seals the open extent at the end of what
@@ -248,11 +346,6 @@ impl Leases {
     /// # Errors
     /// As [`Leases::take`].
     pub async fn unclean_seal(&self, shard: ShardId) -> Result<UncleanSealed, TakeError> {
-        let _ = shard;
-        Err(TakeError::Store(not_built()))
+        Box::pin(unclean::unclean_seal(&self.0, shard)).await
     }
-}
-
-fn not_built() -> tidemark_meta::MetaError {
-    tidemark_meta::MetaError::Unavailable("not built yet".to_owned())
 }

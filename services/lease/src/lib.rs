@@ -18,11 +18,23 @@
 //! # Cancellation
 //! A future of this crate may be dropped only by an owner that stops: the next taker finds whatever was left.
 
+mod claim;
 mod error;
+mod extents;
+mod heartbeat;
 mod leases;
+mod observer;
+mod owner;
 mod ownership;
+mod roll;
+mod seal;
+mod settle;
+mod take;
+mod unclean;
+mod walk;
 
 pub use error::{NotOwner, OwnerError, ProbeError, RollError, TakeError};
 pub use leases::{LeaseConfig, Leases, Rolled, SealedExtent, Taken, UncleanSealed};
 pub use ownership::{OwnershipState, require};
+pub use roll::{RollReason, roll_reason};
 pub use tidemark_meta::keys::extent::LostRange;

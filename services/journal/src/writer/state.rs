@@ -27,6 +27,7 @@ pub(super) struct State {
     uncommitted_bytes: usize,
     committed: Lsn,
     cap: Option<Lsn>,
+    in_doubt: bool,
     ended: Option<WriterEnd>,
     seen: watch::Sender<Committed>,
     driver: Option<Waker>,
@@ -57,6 +58,7 @@ impl State {
             uncommitted: VecDeque::new(),
             uncommitted_bytes: 0,
             cap: None,
+            in_doubt: false,
             ended: None,
             seen,
             driver: None,
@@ -228,8 +230,13 @@ impl State {
         *self.cap.get_or_insert(self.committed)
     }
 
+    pub(super) const fn doubt(&mut self) -> bool {
+        std::mem::replace(&mut self.in_doubt, true)
+    }
+
     pub(super) fn thaw(&mut self) {
         self.cap = None;
+        self.in_doubt = false;
         self.advance();
     }
 

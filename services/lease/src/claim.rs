@@ -1,0 +1,141 @@
+//! T1: raise the epoch and become the owner, still RECOVERING.
+
+use async_trait::async_trait;
+use tidemark_meta::keys::extent::{ExtentKey, ExtentRow};
+use tidemark_meta::keys::node::{HeartbeatKey, NodeKey};
+use tidemark_meta::keys::shard::{ShardKey, ShardRow, ShardState};
+use tidemark_meta::{MetaError, Mode, TransactError, Transaction, keys};
+use tidemark_types::{Epoch, ExtentIdx, NodeId, OwnerId, Ownership, ShardId};
+
+use crate::TakeError;
+use crate::leases::Inner;
+use crate::settle::{Body, Settled, settle};
+
+/// What T1 stored and read, in one transaction (J8).
+#[derive(Clone, Debug)]
+pub(crate) struct Claimed {
+    pub(crate) ownership: Ownership,
+    /// The newest extent as it was when the epoch was raised; `None` for a shard without extents.
+    pub(crate) newest: Option<(ExtentIdx, ExtentRow)>,
+}
+
+/// Runs T1 with a fresh nonce. Its unknown outcome is settled by the nonce: a row that carries it is ours (J9).
+pub(crate) async fn claim(inner: &Inner, shard: ShardId) -> Result<Claimed, TakeError> {
+    let me = OwnerId {
+        node: inner.node,
+        incarnation: inner.incarnation,
+        nonce: inner.entropy.next_u64(),
+    };
+    // Fixed before the first try, so that T1 requires exactly what was observed (B1).
+    let dead = inner.dead_nodes();
+    let settled = settle(
+        inner,
+        &T1 {
+            inner,
+            shard,
+            me,
+            dead,
+        },
+    )
+    .await;
+    match settled {
+        Settled::Done(claimed) => Ok(claimed),
+        Settled::Refused(why) => Err(why),
+        Settled::NotCommitted(e) | Settled::Unknown(e) => Err(TakeError::Store(e)),
+    }
+}
+
+struct T1<'a> {
+    inner: &'a Inner,
+    shard: ShardId,
+    me: OwnerId,
+    dead: Vec<(NodeId, u64)>,
+}
+
+#[async_trait]
+impl Body for T1<'_> {
+    type Done = Claimed;
+    type Refused = TakeError;
+
+    async fn run(&self, tx: &mut dyn Transaction) -> Result<Claimed, TransactError<TakeError>> {
+        let (shard, me) = (self.shard, self.me);
+        let key = ShardKey(shard);
+        let row = keys::get(tx, &key, Mode::Serializable).await?;
+        let row = row.unwrap_or(ShardRow {
+            epoch: Epoch(0),
+            owner: None,
+            state: ShardState::Released,
+            newest: None,
+        });
+        let mut epoch = row.epoch;
+        if row.owner != Some(me) {
+            may_take(tx, self, row.owner).await?;
+            epoch = row.epoch.next();
+            let taken = ShardRow {
+                epoch,
+                owner: Some(me),
+                state: ShardState::Recovering,
+                newest: row.newest,
+            };
+            keys::put(tx, &key, &taken);
+        }
+        let ownership = Ownership {
+            shard,
+            epoch,
+            owner: me,
+        };
+        let newest = match row.newest {
+            // J8: with conflict, so that a roll cannot slip in between.
+            Some(index) => Some((index, extent_row(tx, shard, index).await?)),
+            None => None,
+        };
+        Ok(Claimed { ownership, newest })
+    }
+}
+
+/// A row that another row says exists.
+pub(crate) async fn extent_row(
+    tx: &mut dyn Transaction,
+    shard: ShardId,
+    index: ExtentIdx,
+) -> Result<ExtentRow, MetaError> {
+    let row = keys::get(tx, &ExtentKey { shard, index }, Mode::Serializable).await?;
+    row.ok_or_else(|| {
+        MetaError::Corrupt(format!(
+            "shard {shard} names extent {index}, which has no row"
+        ))
+    })
+}
+
+/// Whether the owner's time is over. Only liveness depends on it: fencing makes any taking safe.
+async fn may_take(
+    tx: &mut dyn Transaction,
+    t1: &T1<'_>,
+    owner: Option<OwnerId>,
+) -> Result<(), TransactError<TakeError>> {
+    let (inner, shard) = (t1.inner, t1.shard);
+    let me = keys::get(tx, &NodeKey(inner.node), Mode::Serializable).await?;
+    if me.is_some_and(|row| row.incarnation > inner.incarnation) {
+        let node = inner.node;
+        return Err(TransactError::Refused(TakeError::Superseded {
+            shard,
+            node,
+        }));
+    }
+    let Some(owner) = owner else { return Ok(()) };
+    // A restart of this node: the earlier incarnation is gone, or it is fenced now.
+    if owner.node == inner.node && owner.incarnation <= inner.incarnation {
+        return Ok(());
+    }
+    let registered = keys::get(tx, &NodeKey(owner.node), Mode::Serializable).await?;
+    if registered.is_some_and(|row| row.draining) && inner.may_take_early(shard) {
+        return Ok(());
+    }
+    // B1: the heartbeat is a conflicting read, and must stand where it was observed to stand still.
+    let beat = keys::get(tx, &HeartbeatKey(owner.node), Mode::Serializable).await?;
+    let observed = t1.dead.iter().find(|(node, _)| *node == owner.node);
+    if observed.is_some_and(|(_, value)| *value == beat.unwrap_or_default().0) {
+        return Ok(());
+    }
+    Err(TransactError::Refused(TakeError::Owned { shard, owner }))
+}
