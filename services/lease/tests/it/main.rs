@@ -1,0 +1,11 @@
+//! Leases over a shaky metadata store and log nodes in memory, under paused time.
+
+mod basics;
+mod limbo;
+mod mutations;
+mod owner;
+mod rolls;
+mod schedule;
+mod shaky;
+mod takeover;
+mod world;
