@@ -78,6 +78,12 @@ impl MemoryReplica {
         }
     }
 
+    /// Its id.
+    #[must_use]
+    pub const fn node_id(&self) -> NodeId {
+        self.node
+    }
+
     /// Sets what goes wrong from now on.
     pub fn set_faults(&self, faults: Faults) {
         self.disk.lock().faults = faults;

@@ -168,12 +168,12 @@ pub async fn recover(ctx: &Recovery<'_>) -> Result<Lsn, RecoverError> {
     let mut fencing = Fencing::start(ctx);
     fencing.wait_vouching(ctx.fence_quorum()).await?;
     let mut end = if ctx.breaks(Mutation::SealAtMinimum) {
-        fencing.nth_highest(fencing.vouching())
+        fencing.replies.nth_highest(fencing.replies.vouching())
     } else {
-        fencing.nth_highest(1)
+        fencing.replies.nth_highest(1)
     };
     // J10: nothing is copied before all of the gap was read once.
-    if let Err(error) = copy::check_gap(ctx, &fencing, end).await {
+    if let Err(error) = copy::check_gap(ctx, &fencing.replies, end).await {
         end = lower_end(ctx, &mut fencing, error).await?;
     }
     if !ctx.breaks(Mutation::NoReappend) {
@@ -196,10 +196,10 @@ async fn lower_end(
                     .wait_vouching(ctx.extent.replicas.nodes().len())
                     .await?;
             }
-            Ok(fencing.nth_highest(quorum))
+            Ok(fencing.replies.nth_highest(quorum))
         }
         copy::SourceError::Gone(_) if ctx.breaks(Mutation::ForgottenReply) => {
-            Ok(fencing.nth_highest(2))
+            Ok(fencing.replies.nth_highest(2))
         }
         copy::SourceError::Gone(why) => Err(RecoverError::SourceLost {
             extent: ctx.extent.id,

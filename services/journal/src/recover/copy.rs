@@ -2,7 +2,7 @@
 
 use tidemark_types::Lsn;
 
-use super::fence::{Fencing, fence_once};
+use super::fence::{Fencing, Replies, fence_once};
 use super::{RecoverError, Recovery, vouched_end};
 use crate::{Append, Frame, Inventory, OpenExtent, ReadFrames, ReplicaError};
 
@@ -22,14 +22,14 @@ pub(super) enum SourceError {
 /// Reads everything in the gap once: what is below `end` and on fewer than A of the replies.
 pub(super) async fn check_gap(
     ctx: &Recovery<'_>,
-    fencing: &Fencing<'_>,
+    replies: &Replies<'_>,
     end: Lsn,
 ) -> Result<(), SourceError> {
-    let mut from = fencing
+    let mut from = replies
         .nth_highest(ctx.extent.replicas.ack_quorum())
         .min(end);
     while from < end {
-        let frames = read_chunk(ctx, fencing, from, end).await?;
+        let frames = read_chunk(ctx, replies, from, end).await?;
         from = after(&frames, from);
     }
     Ok(())
@@ -46,7 +46,7 @@ pub(super) async fn fill_gap(
     let mut failed: Vec<usize> = Vec::new();
     let mut last = None;
     loop {
-        let ends: Vec<(usize, Lsn)> = fencing.ends().collect();
+        let ends: Vec<(usize, Lsn)> = fencing.replies.ends().collect();
         for &(i, held) in &ends {
             if held >= end && !holders.contains(&i) {
                 holders.push(i);
@@ -65,10 +65,10 @@ pub(super) async fn fill_gap(
             return Err(ctx.too_few(
                 quorum,
                 holders.len(),
-                last.or_else(|| fencing.last_failure()),
+                last.or_else(|| fencing.replies.last_failure()),
             ));
         };
-        match fill_one(ctx, fencing, sink, held, end).await {
+        match fill_one(ctx, &fencing.replies, sink, held, end).await {
             Ok(()) => holders.push(sink),
             Err(CopyError::Sink(ReplicaError::Fenced { fence, .. })) => {
                 let extent = ctx.extent.id;
@@ -94,15 +94,15 @@ pub(super) enum CopyError {
 /// Copies `[held, end)` to one replica. After a failure its inventory is asked for again: part of it may have arrived.
 async fn fill_one(
     ctx: &Recovery<'_>,
-    fencing: &Fencing<'_>,
+    replies: &Replies<'_>,
     sink: usize,
     mut held: Lsn,
     end: Lsn,
 ) -> Result<(), CopyError> {
     let mut tries = 0;
-    let mut absent = fencing.replies()[sink] == Some(Inventory::Absent);
+    let mut absent = replies.inventories()[sink] == Some(Inventory::Absent);
     loop {
-        let error = match fill_from(ctx, fencing, (sink, absent), held, end).await {
+        let error = match fill_from(ctx, replies, (sink, absent), held, end).await {
             Err(CopyError::Sink(error)) => error,
             decided => return decided,
         };
@@ -118,7 +118,7 @@ async fn fill_one(
 
 async fn fill_from(
     ctx: &Recovery<'_>,
-    fencing: &Fencing<'_>,
+    replies: &Replies<'_>,
     (sink, absent): (usize, bool),
     mut held: Lsn,
     end: Lsn,
@@ -140,7 +140,7 @@ async fn fill_from(
             .map_err(CopyError::Sink)?;
     }
     while held < end {
-        let frames = read_chunk(ctx, fencing, held, end)
+        let frames = read_chunk(ctx, replies, held, end)
             .await
             .map_err(CopyError::Source)?;
         let reached = after(&frames, held);
@@ -165,13 +165,13 @@ async fn fill_from(
 /// Frames from `from` on, below `end`, from any replica that vouched for them.
 pub(super) async fn read_chunk(
     ctx: &Recovery<'_>,
-    fencing: &Fencing<'_>,
+    replies: &Replies<'_>,
     from: Lsn,
     end: Lsn,
 ) -> Result<Vec<Frame>, SourceError> {
     let mut damaged = None;
     let mut gone = None;
-    for (i, _) in fencing.ends().filter(|(_, held)| *held > from) {
+    for (i, _) in replies.ends().filter(|(_, held)| *held > from) {
         match read_from(ctx, i, from, end).await {
             Ok(frames) => return Ok(frames),
             Err(error @ ReplicaError::Damaged { .. }) => damaged = Some(error),

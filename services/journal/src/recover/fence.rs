@@ -12,11 +12,16 @@ use crate::{Fence, Inventory, ReplicaError};
 
 type Answer = (usize, Result<Inventory, ReplicaError>);
 
-/// The replies of one epoch, by the replica's place in the set. A reply is fixed once it is in (J3).
+/// The fences on their way, and the replies that are in.
 pub(super) struct Fencing<'a> {
-    ctx: &'a Recovery<'a>,
     asked: FuturesUnordered<BoxFuture<'a, Answer>>,
-    replies: Vec<Option<Inventory>>,
+    pub(super) replies: Replies<'a>,
+}
+
+/// The replies of one epoch, by the replica's place in the set. A reply is fixed once it is in (J3).
+pub(super) struct Replies<'a> {
+    ctx: &'a Recovery<'a>,
+    inventories: Vec<Option<Inventory>>,
     last: Option<ReplicaError>,
 }
 
@@ -28,22 +33,63 @@ impl<'a> Fencing<'a> {
             answer
         });
         Self {
-            ctx,
             asked: asked.collect(),
-            replies: replicas.map(|_| None).collect(),
-            last: None,
+            replies: Replies {
+                ctx,
+                inventories: replicas.map(|_| None).collect(),
+                last: None,
+            },
         }
     }
 
+    /// Takes the next reply in. `false`: every replica has answered or given up.
+    pub(super) async fn next(&mut self) -> Result<bool, RecoverError> {
+        match self.asked.next().await {
+            None => Ok(false),
+            Some((i, Ok(inventory))) => {
+                self.replies.inventories[i] = Some(inventory);
+                Ok(true)
+            }
+            Some((_, Err(ReplicaError::Fenced { fence, .. }))) => Err(RecoverError::Fenced {
+                extent: self.replies.ctx.extent.id,
+                fence,
+            }),
+            Some((_, Err(error))) => {
+                self.replies.last = Some(error);
+                Ok(true)
+            }
+        }
+    }
+
+    /// Waits until `needed` replicas vouch. Only a fenced reply counts; a LIMBO one never does (J5).
+    pub(super) async fn wait_vouching(&mut self, needed: usize) -> Result<(), RecoverError> {
+        let all = self.replies.inventories.len();
+        while self.replies.vouching() < needed {
+            let damage = self.replies.damage();
+            if all - damage.len() < needed {
+                let extent = self.replies.ctx.extent.id;
+                return Err(RecoverError::Limbo { extent, damage });
+            }
+            if !self.next().await? {
+                let replies = &self.replies;
+                let last = replies.last_failure();
+                return Err(replies.ctx.too_few(needed, replies.vouching(), last));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Replies<'_> {
     /// The end each replica vouches for.
     pub(super) fn ends(&self) -> impl Iterator<Item = (usize, Lsn)> {
         let first = self.ctx.extent.first;
-        let replies = self.replies.iter().enumerate();
+        let replies = self.inventories.iter().enumerate();
         replies.filter_map(move |(i, reply)| Some((i, vouched_end(first, reply.as_ref()?)?)))
     }
 
-    pub(super) fn replies(&self) -> &[Option<Inventory>] {
-        &self.replies
+    pub(super) fn inventories(&self) -> &[Option<Inventory>] {
+        &self.inventories
     }
 
     pub(super) fn vouching(&self) -> usize {
@@ -61,54 +107,23 @@ impl<'a> Fencing<'a> {
         ends.get(n - 1).copied().unwrap_or(self.ctx.extent.first)
     }
 
-    /// Takes the next reply in. `false`: every replica has answered or given up.
-    pub(super) async fn next(&mut self) -> Result<bool, RecoverError> {
-        match self.asked.next().await {
-            None => Ok(false),
-            Some((i, Ok(inventory))) => {
-                self.replies[i] = Some(inventory);
-                Ok(true)
-            }
-            Some((_, Err(ReplicaError::Fenced { fence, .. }))) => Err(RecoverError::Fenced {
-                extent: self.ctx.extent.id,
-                fence,
-            }),
-            Some((_, Err(error))) => {
-                self.last = Some(error);
-                Ok(true)
-            }
-        }
-    }
-
-    /// Waits until `needed` replicas vouch. Only a fenced reply counts; a LIMBO one never does (J5).
-    pub(super) async fn wait_vouching(&mut self, needed: usize) -> Result<(), RecoverError> {
-        let all = self.replies.len();
-        while self.vouching() < needed {
-            let damage = self.damage();
-            if all - damage.len() < needed {
-                let extent = self.ctx.extent.id;
-                return Err(RecoverError::Limbo { extent, damage });
-            }
-            if !self.next().await? {
-                return Err(self.ctx.too_few(needed, self.vouching(), self.last.clone()));
-            }
-        }
-        Ok(())
-    }
-
     /// What the replicas in LIMBO said.
     pub(super) fn damage(&self) -> Vec<Damage> {
         let nodes = self.ctx.extent.replicas.nodes();
-        let limbo = self.replies.iter().zip(nodes).filter_map(|(reply, node)| {
-            let Some(Inventory::Limbo { from, why }) = reply else {
-                return None;
-            };
-            Some(Damage {
-                node: *node,
-                from: *from,
-                why: why.clone(),
-            })
-        });
+        let limbo = self
+            .inventories
+            .iter()
+            .zip(nodes)
+            .filter_map(|(reply, node)| {
+                let Some(Inventory::Limbo { from, why }) = reply else {
+                    return None;
+                };
+                Some(Damage {
+                    node: *node,
+                    from: *from,
+                    why: why.clone(),
+                })
+            });
         limbo.collect()
     }
 }

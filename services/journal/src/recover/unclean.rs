@@ -28,14 +28,15 @@ pub struct UncleanEnd {
 pub async fn recover_unclean(ctx: &Recovery<'_>) -> Result<UncleanEnd, RecoverError> {
     let mut fencing = Fencing::start(ctx);
     while fencing.next().await? {}
-    let answered = fencing.replies().iter().flatten().count();
+    let replies = fencing.replies;
+    let answered = replies.inventories().iter().flatten().count();
     if answered == 0 {
-        return Err(ctx.too_few(1, 0, fencing.last_failure()));
+        return Err(ctx.too_few(1, 0, replies.last_failure()));
     }
     let first = ctx.extent.first;
     let mut end = first;
     let mut claimed = Some(first);
-    for (i, reply) in fencing.replies().iter().enumerate() {
+    for (i, reply) in replies.inventories().iter().enumerate() {
         let held = match reply {
             None | Some(Inventory::Absent) => continue,
             Some(Inventory::Held { end, .. }) => {
@@ -52,7 +53,7 @@ pub async fn recover_unclean(ctx: &Recovery<'_>) -> Result<UncleanEnd, RecoverEr
     Ok(UncleanEnd {
         end,
         claimed,
-        damage: fencing.damage(),
+        damage: replies.damage(),
         answered,
     })
 }

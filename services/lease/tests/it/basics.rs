@@ -157,3 +157,17 @@ async fn a_probe_needs_an_ack_quorum() {
         }
     );
 }
+
+/// Shard actors are spawned: what they await must be `Send`.
+#[tokio::test(start_paused = true)]
+async fn the_operations_futures_are_send() {
+    const fn is_send<T: Send>(_: &T) {}
+    let world = World::new(1, 1, 8);
+    let leases = world.start(1);
+    is_send(&leases.take(SHARD));
+    is_send(&leases.unclean_seal(SHARD));
+    let owner = Owner::start(&world, &leases).await.unwrap();
+    let end = owner.writer.freeze();
+    is_send(&leases.roll(&owner.ownership, &owner.writer, end));
+    is_send(&leases.release(&owner.ownership));
+}
