@@ -18,11 +18,28 @@
 
 mod config;
 mod disk;
+mod driver;
 mod error;
+mod format;
 mod node;
+mod open;
+mod plan;
+mod prepare;
+mod read;
+mod recover;
+mod request;
+mod scan;
+mod segments;
 pub mod sim;
+mod state;
+mod stats;
+mod survey;
+mod view;
+mod wal;
+mod window;
 
 pub use config::LogNodeConfig;
 pub use disk::{Disk, DiskFile, FileDisk};
 pub use error::OpenError;
-pub use node::{LogNode, Stats};
+pub use node::LogNode;
+pub use stats::Stats;

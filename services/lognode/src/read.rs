@@ -1,0 +1,201 @@
+//! Reads frames beside the writer.
+//!
+//! # Consistency
+//! A read sees the durable state of one moment and never passes the end it was given (J6). A segment may be
+//! recycled while it is read: every block names its segment and every frame its address, so what another life
+//! of the file left there is refused, never returned.
+
+use std::io;
+
+use bytes::Bytes;
+use tidemark_journal::{ExtentId, Frame, ReadFrames, ReplicaError};
+use tidemark_types::Lsn;
+
+use crate::format::{EntryKind, Position};
+use crate::view::{Durable, SegmentFile, View};
+use crate::window::{Window, frame};
+
+const CHUNK_BYTES_MIN: usize = 64 << 10;
+const CHUNK_BYTES_MAX: usize = 1 << 20;
+
+/// Where to read: made under the lock, used without it.
+#[derive(Debug)]
+pub(crate) struct ReadPlan {
+    secret: u64,
+    extent: ExtentId,
+    from: Lsn,
+    end: Lsn,
+    bytes_max: usize,
+    stops: Vec<Stop>,
+}
+
+/// One segment to read from a block on, until an LSN.
+#[derive(Debug)]
+struct Stop {
+    at: Position,
+    segment: SegmentFile,
+    end: Lsn,
+}
+
+impl View {
+    /// Finds where the frames lie.
+    pub(crate) fn plan(&self, r: &ReadFrames) -> Result<ReadPlan, ReplicaError> {
+        self.plan_in(&self.durable.read(), r)
+    }
+
+    /// The same under a lock that is already held.
+    pub(crate) fn plan_in(
+        &self,
+        durable: &Durable,
+        r: &ReadFrames,
+    ) -> Result<ReadPlan, ReplicaError> {
+        let extent = durable
+            .state
+            .extents
+            .get(&r.extent)
+            .ok_or(ReplicaError::NoSuchExtent(r.extent))?;
+        // J6: neither the given end nor what is durable is passed.
+        let end = r.end.min(extent.readable_end());
+        if let Some(limbo) = &extent.limbo
+            && r.from >= limbo.from
+            && r.from < r.end
+        {
+            return Err(damaged(r.extent, limbo.from, limbo.why.clone()));
+        }
+        if r.from < extent.first {
+            let why = format!("the extent begins at lsn {}", extent.first);
+            return Err(ReplicaError::BadFrame {
+                extent: r.extent,
+                why,
+            });
+        }
+        let mut stops = Vec::new();
+        let first = extent.pieces.partition_point(|p| p.end <= r.from);
+        for piece in &extent.pieces[first..] {
+            if piece.points[0].lsn >= end {
+                break;
+            }
+            let after = piece.points.partition_point(|p| p.lsn <= r.from);
+            let point = piece.points[after.saturating_sub(1)];
+            let Some(segment) = durable.files.get(&piece.segment) else {
+                let why = format!("segment {} is gone", piece.segment);
+                return Err(damaged(r.extent, point.lsn, why));
+            };
+            stops.push(Stop {
+                at: Position {
+                    segment: piece.segment,
+                    offset: point.offset,
+                },
+                segment: segment.clone(),
+                end: piece.end.min(end),
+            });
+        }
+        Ok(ReadPlan {
+            secret: self.secret,
+            extent: r.extent,
+            from: r.from,
+            end,
+            bytes_max: r.bytes_max,
+            stops,
+        })
+    }
+
+    /// Reads frames; blocks on the disk.
+    pub(crate) fn read(&self, r: &ReadFrames) -> Result<Vec<Frame>, ReplicaError> {
+        let outcome = self.plan(r).and_then(|plan| plan.run());
+        if outcome.is_err() && !self.durable.read().state.extents.contains_key(&r.extent) {
+            return Err(ReplicaError::NoSuchExtent(r.extent));
+        }
+        outcome
+    }
+}
+
+pub(crate) fn damaged(extent: ExtentId, from: Lsn, why: String) -> ReplicaError {
+    ReplicaError::Damaged { extent, from, why }
+}
+
+/// Frames gathered so far.
+struct Gathered {
+    frames: Vec<Frame>,
+    bytes: usize,
+    next: Lsn,
+}
+
+impl ReadPlan {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.stops.is_empty()
+    }
+
+    /// Reads what was planned. Damage behind intact frames is left to the next read.
+    pub(crate) fn run(&self) -> Result<Vec<Frame>, ReplicaError> {
+        let mut out = Gathered {
+            frames: Vec::new(),
+            bytes: 0,
+            next: self.from,
+        };
+        for stop in &self.stops {
+            match self.segment(stop, &mut out) {
+                Ok(true) => {}
+                Err(error) if out.frames.is_empty() => return Err(error),
+                Ok(false) | Err(_) => break,
+            }
+        }
+        Ok(out.frames)
+    }
+
+    /// Reads one segment's part. `false`: enough was read.
+    fn segment(&self, stop: &Stop, out: &mut Gathered) -> Result<bool, ReplicaError> {
+        let chunk = self.bytes_max.saturating_add(8192);
+        let chunk = chunk.clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX);
+        let mut window = Window::new(&*stop.segment.file, chunk);
+        let mut at = stop.at;
+        while out.next < stop.end {
+            let found = window.block(self.secret, at);
+            let block = found
+                .map_err(|e| self.bad(stop, out.next, at.offset, 4096, &e))?
+                .ok_or_else(|| self.bad(stop, out.next, at.offset, 4096, &"no intact block"))?;
+            for (entry, offset) in block.bodies() {
+                let wanted = entry.kind == EntryKind::Frame
+                    && entry.extent == self.extent
+                    && entry.lsn >= out.next
+                    && entry.lsn < self.end;
+                if !wanted {
+                    continue;
+                }
+                let bytes = entry.bytes as usize;
+                if !out.frames.is_empty() && out.bytes + bytes > self.bytes_max {
+                    return Ok(false);
+                }
+                let bad = |e: &dyn std::fmt::Display| {
+                    self.bad(stop, out.next, offset, u64::from(entry.bytes), e)
+                };
+                if entry.lsn != out.next {
+                    return Err(bad(&format!("lsn {} comes next", entry.lsn)));
+                }
+                let body: io::Result<Bytes> = window.body(entry, offset);
+                let frame = frame(entry, &body.map_err(|e| bad(&e))?).map_err(|e| bad(&e))?;
+                out.next = frame.lsn.next();
+                out.bytes += bytes;
+                out.frames.push(frame);
+            }
+            at.offset += u64::from(block.header.block_bytes);
+        }
+        Ok(true)
+    }
+
+    fn bad(
+        &self,
+        stop: &Stop,
+        from: Lsn,
+        offset: u64,
+        bytes: u64,
+        why: &dyn std::fmt::Display,
+    ) -> ReplicaError {
+        let (name, end) = (&stop.segment.name, offset + bytes);
+        damaged(
+            self.extent,
+            from,
+            format!("{name} bytes {offset}..{end}: {why}"),
+        )
+    }
+}

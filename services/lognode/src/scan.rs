@@ -1,0 +1,94 @@
+//! Walks a segment's blocks and tells a torn tail from rot.
+
+use std::io;
+
+use tidemark_journal::Frame;
+
+use crate::format::{BlockHeader, EntryKind, Position};
+use crate::view::SegmentFile;
+use crate::window::{Block, Window, frame};
+
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// What comes next in a segment.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// A block whose header and table are intact.
+    Block(Block),
+    /// Damage below the synced mark: a later block proves that this was synced once (J5).
+    Damage { from: u64, to: u64 },
+    /// Nothing more that was proven synced. New blocks go to [`Scan::at`].
+    End,
+}
+
+/// A walk over one segment.
+#[derive(Debug)]
+pub(crate) struct Scan<'a> {
+    pub(crate) segment: &'a SegmentFile,
+    window: Window<'a>,
+    secret: u64,
+    /// Where the next block is looked for.
+    pub(crate) at: Position,
+    /// The lowest sequence it may have.
+    pub(crate) sequence: u64,
+}
+
+impl<'a> Scan<'a> {
+    /// A walk from `at` on, over blocks of at least this `sequence`.
+    pub(crate) fn new(segment: &'a SegmentFile, secret: u64, at: Position, sequence: u64) -> Self {
+        Self {
+            segment,
+            window: Window::new(&*segment.file, CHUNK_BYTES),
+            secret,
+            at,
+            sequence,
+        }
+    }
+
+    pub(crate) fn step(&mut self) -> io::Result<Step> {
+        let block = self.window.block(self.secret, self.at)?;
+        if let Some(block) = block.filter(|b| b.header.sequence >= self.sequence) {
+            self.at.offset += u64::from(block.header.block_bytes);
+            self.sequence = block.header.sequence + 1;
+            return Ok(Step::Block(block));
+        }
+        let from = self.at.offset;
+        match self.proof(self.at)? {
+            Some(later) => {
+                self.at = later.at;
+                let to = later.at.offset;
+                Ok(Step::Damage { from, to })
+            }
+            None => Ok(Step::End),
+        }
+    }
+
+    /// J5: the first later block, if its mark proves that `at` was synced before it was written. Without
+    /// such a block, what is bad at `at` was never proven synced and is cut.
+    pub(crate) fn proof(&mut self, at: Position) -> io::Result<Option<BlockHeader>> {
+        let later = self.window.later(self.secret, at, self.sequence)?;
+        Ok(later.filter(|later| later.synced > at))
+    }
+
+    /// Every frame of a block, checked in full, with the offset and bytes of the bad ones and the reason.
+    pub(crate) fn frames(
+        &mut self,
+        block: &Block,
+    ) -> io::Result<Vec<Result<Option<Frame>, String>>> {
+        let mut out = Vec::with_capacity(block.entries.len());
+        for (entry, offset) in block.bodies() {
+            if entry.kind != EntryKind::Frame {
+                out.push(Ok(None));
+                continue;
+            }
+            let body = self.window.body(entry, offset)?;
+            let end = offset + u64::from(entry.bytes);
+            let name = &self.segment.name;
+            let checked = frame(entry, &body)
+                .map(Some)
+                .map_err(|e| format!("{name} bytes {offset}..{end}: {e}"));
+            out.push(checked);
+        }
+        Ok(out)
+    }
+}

@@ -1,0 +1,144 @@
+//! Buffered access to a segment's blocks: one read per chunk, slices of it handed out without copying.
+
+use std::io;
+
+use bytes::Bytes;
+use tidemark_journal::Frame;
+use tidemark_types::DecodeError;
+
+use crate::disk::DiskFile;
+use crate::format::{
+    BLOCK_ALIGN, BlockHeader, ENTRY_BYTES, Entry, EntryKind, HEADER_BYTES, HeaderError, Position,
+    crc32c,
+};
+
+/// A sliding buffer over one segment file.
+#[derive(Debug)]
+pub(crate) struct Window<'a> {
+    file: &'a dyn DiskFile,
+    chunk_bytes: usize,
+    base: u64,
+    bytes: Bytes,
+}
+
+impl<'a> Window<'a> {
+    pub(crate) fn new(file: &'a dyn DiskFile, chunk_bytes: usize) -> Self {
+        Self {
+            file,
+            chunk_bytes,
+            base: 0,
+            bytes: Bytes::new(),
+        }
+    }
+
+    /// The `len` bytes at `offset`, fewer at the end of the file.
+    pub(crate) fn get(&mut self, offset: u64, len: usize) -> io::Result<Bytes> {
+        let held = self.base + self.bytes.len() as u64;
+        if offset < self.base || offset + len as u64 > held {
+            self.bytes = self.file.read_at(offset, len.max(self.chunk_bytes))?;
+            self.base = offset;
+        }
+        let from = usize::try_from(offset - self.base).expect("inside the chunk");
+        let from = from.min(self.bytes.len());
+        Ok(self.bytes.slice(from..self.bytes.len().min(from + len)))
+    }
+
+    /// The header at `at`, if an intact one of this disk says it belongs there.
+    pub(crate) fn header(&mut self, secret: u64, at: Position) -> io::Result<Option<BlockHeader>> {
+        let bytes = self.get(at.offset, HEADER_BYTES)?;
+        let header = BlockHeader::decode(&bytes).ok();
+        Ok(header.filter(|h| h.secret == secret && h.at == at))
+    }
+
+    /// The header at the start of the file, whatever it claims.
+    pub(crate) fn first_header(&mut self) -> io::Result<Result<BlockHeader, HeaderError>> {
+        Ok(BlockHeader::decode(&self.get(0, HEADER_BYTES)?))
+    }
+
+    /// An intact header at `offset`, whatever it claims.
+    pub(crate) fn any_header(&mut self, offset: u64) -> io::Result<Option<BlockHeader>> {
+        Ok(BlockHeader::decode(&self.get(offset, HEADER_BYTES)?).ok())
+    }
+
+    /// The block at `at`: its header and entries, if both are intact.
+    pub(crate) fn block(&mut self, secret: u64, at: Position) -> io::Result<Option<Block>> {
+        let Some(header) = self.header(secret, at)? else {
+            return Ok(None);
+        };
+        let table = self.get(
+            at.offset + HEADER_BYTES as u64,
+            header.entries as usize * ENTRY_BYTES,
+        )?;
+        let entries = header.table(&table).ok();
+        Ok(entries.map(|entries| Block { header, entries }))
+    }
+
+    /// The first block after `at` that is of the same segment, at least this `sequence`, and intact up to its
+    /// header. Reads the rest of the segment when there is none.
+    pub(crate) fn later(
+        &mut self,
+        secret: u64,
+        at: Position,
+        sequence: u64,
+    ) -> io::Result<Option<BlockHeader>> {
+        let mut at = at;
+        loop {
+            at.offset += BLOCK_ALIGN;
+            if self.get(at.offset, HEADER_BYTES)?.len() < HEADER_BYTES {
+                return Ok(None);
+            }
+            if let Some(header) = self.header(secret, at)?
+                && header.sequence >= sequence
+            {
+                return Ok(Some(header));
+            }
+        }
+    }
+
+    /// The body of an entry that begins at `offset` of the file.
+    pub(crate) fn body(&mut self, entry: &Entry, offset: u64) -> io::Result<Bytes> {
+        self.get(offset, entry.bytes as usize)
+    }
+}
+
+/// A block's header and entries.
+#[derive(Debug)]
+pub(crate) struct Block {
+    pub(crate) header: BlockHeader,
+    pub(crate) entries: Vec<Entry>,
+}
+
+impl Block {
+    /// Each entry with the offset of its body in the file.
+    pub(crate) fn bodies(&self) -> impl Iterator<Item = (&Entry, u64)> {
+        let mut at = self.header.at.offset + self.header.body_at() as u64;
+        self.entries.iter().map(move |entry| {
+            let from = at;
+            at += u64::from(entry.bytes);
+            (entry, from)
+        })
+    }
+}
+
+/// The frame in an entry's body, checked in full: address, own CRC, payload.
+pub(crate) fn frame(entry: &Entry, body: &Bytes) -> Result<Frame, DecodeError> {
+    let frame = Frame::decode(body)?;
+    let named = (frame.extent, frame.lsn, frame.writer_epoch, frame.crc)
+        == (entry.extent, entry.lsn, entry.epoch, entry.crc);
+    if !named || frame.encoded_len() != body.len() {
+        return Err(DecodeError::invalid(
+            "frame",
+            "is not the one its block names",
+        ));
+    }
+    frame.verify_payload()?;
+    Ok(frame)
+}
+
+/// Checks the body of a checkpoint or index entry.
+pub(crate) fn checked(entry: &Entry, kind: EntryKind, body: &Bytes) -> Result<(), DecodeError> {
+    if entry.kind != kind || body.len() != entry.bytes as usize || crc32c(body) != entry.crc {
+        return Err(DecodeError::invalid("block body", "fails its crc"));
+    }
+    Ok(())
+}

@@ -1,0 +1,7 @@
+//! The log node from outside: through [`tidemark_journal::Replica`] on simulated and real disks.
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "tests")]
+
+mod basics;
+mod crash;
+mod files;
+mod rig;
