@@ -17,6 +17,7 @@
 //! Never drop or time out a commit whose outcome matters (J9).
 
 pub mod embedded;
+pub mod faulty;
 #[cfg(feature = "foundationdb")]
 pub mod foundation;
 pub mod keys;

@@ -44,6 +44,7 @@ pub(crate) use self::sequencer::{Request, Sequencer};
 pub(crate) use self::storage::{Changes, Storage, StorageError, View};
 use self::transaction::OccTransaction;
 use self::watches::Watches;
+pub(crate) use self::writes::{point_range, range_of, stamp_key};
 use crate::{Committed, MetaError, MetaStore, Transaction};
 
 /// Commits waiting for the sequencer at the most.

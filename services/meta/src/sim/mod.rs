@@ -1,5 +1,7 @@
 //! The in-memory engine: for tests and the simulator. Single-threaded friendly and deterministic, with the
 //! same transaction code as `embedded`; only the storage below it differs.
+//!
+//! Wrap it in [`crate::faulty::Faulty`] to have commits refused, lost, or left in doubt.
 
 mod memory;
 

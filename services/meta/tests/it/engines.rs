@@ -6,6 +6,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tidemark_meta::MetaStore;
 use tidemark_meta::embedded::Embedded;
+use tidemark_meta::faulty::{Faults, Faulty};
 use tidemark_meta::sim::Sim;
 use tidemark_runtime::{Clock, Entropy, Tasks};
 
@@ -80,6 +81,23 @@ impl Env {
 pub(crate) async fn sim() -> Option<Env> {
     let store = Arc::new(Sim::new(&Clock::system()));
     Some(Env::over(store, Below::Shared, Tasks::new()))
+}
+
+/// The decorator is transparent while no faults are set.
+pub(crate) async fn faulty_without_faults() -> Option<Env> {
+    let (clock, entropy) = (Clock::system(), Entropy::seeded(2));
+    let sim = Arc::new(Sim::new(&clock));
+    let store = Arc::new(Faulty::new(sim, &clock, &entropy));
+    Some(Env::over(store, Below::Shared, Tasks::new()))
+}
+
+/// Only for what holds whatever an engine answers meanwhile.
+pub(crate) async fn stormy() -> Option<Env> {
+    let (clock, entropy) = (Clock::system(), Entropy::seeded(3));
+    let sim = Arc::new(Sim::new(&clock));
+    let faulty = Faulty::new(sim, &clock, &entropy);
+    faulty.set_faults(Faults::stormy());
+    Some(Env::over(Arc::new(faulty), Below::Shared, Tasks::new()))
 }
 
 pub(crate) async fn embedded() -> Option<Env> {

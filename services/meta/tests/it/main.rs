@@ -22,6 +22,7 @@ macro_rules! conformance {
 macro_rules! on_every_engine {
     ($($test:ident)*) => {
         conformance!(sim, tokio::test(start_paused = true): $($test)*);
+        conformance!(faulty_without_faults, tokio::test(start_paused = true): $($test)*);
         conformance!(embedded, tokio::test(start_paused = true): $($test)*);
         #[cfg(feature = "foundationdb")]
         conformance!(foundationdb, tokio::test: $($test)*);
@@ -66,3 +67,5 @@ on_every_engine! {
     random_interleavings_match_a_model
     concurrent_transfers_apply_exactly_once
 }
+
+conformance!(stormy, tokio::test(start_paused = true): concurrent_transfers_apply_exactly_once);
