@@ -127,6 +127,12 @@ impl Ctx {
         u64::try_from(up.as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// Begins the drain: streams and long polls end, `/readyz` says so. [`crate::HttpGateway::serve`] does it
+    /// when it is told to stop; earlier is fine.
+    pub fn drain(&self) {
+        self.0.draining.cancel();
+    }
+
     /// Cancelled when the gateway drains: streams and long polls end.
     pub(crate) fn draining(&self) -> &CancellationToken {
         &self.0.draining
@@ -150,9 +156,8 @@ impl Ctx {
         self.0.keyless.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// A request's id: 16 hex digits.
-    pub(crate) fn request_id(&self) -> String {
-        format!("{:016x}", self.0.entropy.next_u64())
+    pub(crate) fn front(&self) -> crate::front::Front {
+        crate::front::Front::new(self.0.clock.clone(), self.0.entropy.clone())
     }
 }
 

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use opentelemetry::metrics::{Counter, Histogram};
 use opentelemetry::{KeyValue, global};
+use tidemark_runtime::{Clock, Entropy};
 use tidemark_types::ErrorCode;
 
 use crate::{Ctx, Problem};
@@ -18,17 +19,21 @@ use crate::{Ctx, Problem};
 const REQUEST_ID: &str = "x-request-id";
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
-/// The gateway's instruments.
+/// What the outermost layer works with.
 #[derive(Clone)]
-pub(crate) struct Instruments {
+pub(crate) struct Front {
+    clock: Clock,
+    entropy: Entropy,
     requests: Counter<u64>,
     seconds: Histogram<f64>,
 }
 
-impl Instruments {
-    pub(crate) fn new() -> Self {
+impl Front {
+    pub(crate) fn new(clock: Clock, entropy: Entropy) -> Self {
         let meter = global::meter("tidemark");
         Self {
+            clock,
+            entropy,
             requests: meter
                 .u64_counter("tidemark.http.requests")
                 .with_description("HTTP requests by route, method and status")
@@ -42,18 +47,15 @@ impl Instruments {
 }
 
 /// The outermost layer.
-pub(crate) async fn front(
-    State((ctx, instruments)): State<(Ctx, Instruments)>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let id = client_request_id(&request).unwrap_or_else(|| ctx.request_id());
+pub(crate) async fn front(State(this): State<Front>, request: Request, next: Next) -> Response {
+    let id =
+        client_request_id(&request).unwrap_or_else(|| format!("{:016x}", this.entropy.next_u64()));
     let method = request.method().clone();
     let route = request
         .extensions()
         .get::<MatchedPath>()
         .map_or_else(|| "none".to_owned(), |m| m.as_str().to_owned());
-    let started = ctx.clock().now();
+    let started = this.clock.now();
     let caught = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     let mut response = caught.unwrap_or_else(|panic| panicked(&panic, &id));
     response = with_request_id(response, &id);
@@ -63,9 +65,9 @@ pub(crate) async fn front(
         KeyValue::new("method", method_label(&method)),
         KeyValue::new("status", i64::from(status.as_u16())),
     ];
-    instruments.requests.add(1, &labels);
-    let took = ctx.clock().now().duration_since(started);
-    instruments.seconds.record(took.as_secs_f64(), &labels[..1]);
+    this.requests.add(1, &labels);
+    let took = this.clock.now().duration_since(started);
+    this.seconds.record(took.as_secs_f64(), &labels[..1]);
     if status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE {
         tracing::warn!(request_id = %id, %method, route, status = status.as_u16(), "request failed");
     } else {
@@ -146,4 +148,43 @@ pub(crate) async fn method_not_allowed(request: Request) -> Problem {
         ErrorCode::MethodNotAllowed,
         format!("find a route: {path} does not take {method}"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::to_bytes;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_is_a_500_and_the_service_goes_on() {
+        let outer = Front::new(Clock::system(), Entropy::seeded(1));
+        let boom = get(|| async {
+            if true {
+                panic!("a secret");
+            }
+        });
+        let router: Router = Router::new()
+            .route("/boom", boom)
+            .route("/fine", get(|| async { "fine" }))
+            .layer(axum::middleware::from_fn_with_state(outer, front));
+        for _ in 0..2 {
+            let request = Request::get("/boom").body(Body::empty()).unwrap();
+            let response = router.clone().oneshot(request).await.unwrap();
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            let body = to_bytes(response.into_body(), 1 << 16).await.unwrap();
+            let text = String::from_utf8(body.to_vec()).unwrap();
+            assert!(
+                text.contains("\"code\":\"unknown\"") && text.contains("request_id"),
+                "{text}"
+            );
+            assert!(!text.contains("secret"), "{text}");
+        }
+        let request = Request::get("/fine").body(Body::empty()).unwrap();
+        let response = router.oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+    }
 }

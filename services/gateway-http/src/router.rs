@@ -5,7 +5,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::front::{Instruments, admit, front, method_not_allowed, not_found};
+use crate::front::{admit, front, method_not_allowed, not_found};
 use crate::{Ctx, handlers};
 
 #[derive(OpenApi)]
@@ -66,9 +66,30 @@ pub fn router(ctx: Ctx) -> Router {
         .merge(Router::from(unbounded()))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn_with_state(
-            (ctx.clone(), Instruments::new()),
-            front,
-        ))
+        .layer(middleware::from_fn_with_state(ctx.front(), front))
         .with_state(ctx)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn description_in_api_equals_the_code() {
+        let mut rendered = super::openapi()
+            .to_pretty_json()
+            .expect("a description serialises");
+        rendered.push('\n');
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../api/openapi.json");
+        if std::env::var_os("TIDEMARK_WRITE").is_some() {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a test that rewrites its fixture"
+            )]
+            std::fs::write(path, &rendered).expect("api/openapi.json is writable");
+        }
+        let found = std::fs::read_to_string(path).expect("api/openapi.json is in the tree");
+        assert!(
+            found == rendered,
+            "run the test with TIDEMARK_WRITE=1 to rewrite api/openapi.json"
+        );
+    }
 }

@@ -1,0 +1,14 @@
+//! The gateway over a whole service in memory, called through its router and through real sockets.
+
+#![expect(clippy::unwrap_used, reason = "tests say what they expect")]
+
+mod bad_input;
+mod bytes;
+mod groups;
+mod produce;
+mod read;
+mod server;
+mod service;
+mod streams;
+mod topics;
+mod world;
