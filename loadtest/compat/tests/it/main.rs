@@ -2,5 +2,6 @@
 
 mod clients;
 mod crash;
+mod hostile;
 mod process;
 mod quickstart;

@@ -1,5 +1,101 @@
-//! Placeholder.
-use super::CliError;
-pub(super) fn run(_m: Option<&clap::ArgMatches>) -> Result<(), CliError> {
-    Ok(())
+//! `tidemark serve`.
+
+use std::sync::Arc;
+
+use clap::ArgMatches;
+use tidemark_telemetry::{LogConfig, Metrics, init_logs};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{CliError, settings};
+use crate::config::{Loaded, Settings};
+use crate::roles::Service;
+
+/// Runs the service until a signal or a failure.
+pub(super) fn run(matches: Option<&ArgMatches>) -> Result<(), CliError> {
+    let Loaded {
+        settings, warnings, ..
+    } = settings::load(matches)?;
+    let logs = LogConfig {
+        filter: settings.log_output.filter.clone(),
+        format: settings.log_output.format,
+    };
+    init_logs(&logs).map_err(|e| {
+        CliError::local(
+            "config",
+            "set up the log",
+            e,
+            "Write log_output.filter as `info` or `warn,tidemark_log=debug`.",
+        )
+    })?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| {
+            CliError::local(
+                "runtime",
+                "start the runtime",
+                e,
+                "The system refuses threads: raise its limits.",
+            )
+        })?;
+    runtime.block_on(serve(&settings))
+}
+
+async fn serve(settings: &Settings) -> Result<(), CliError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let metrics =
+        Metrics::install().map_err(|e| CliError::local("metrics", "set up metrics", e, ""))?;
+    let service = Service::start(settings, Arc::new(metrics))
+        .await
+        .map_err(|e| {
+            CliError::local(
+                "start",
+                "start the service",
+                e,
+                "`tidemark config` shows the settings in effect and where each came from.",
+            )
+        })?;
+    welcome(&service, settings);
+    let failure = tokio::select! {
+        biased;
+        failure = service.failed() => Some(failure),
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+    };
+    tracing::info!("draining");
+    let drained = service.drain(settings.node.drain.0).await;
+    if let Some(failure) = failure {
+        let cause = failure.map_or_else(|| "a listener was lost".to_owned(), |f| f.to_string());
+        return Err(CliError::local(
+            "failed",
+            "serve",
+            cause,
+            "The log above has the details; starting again recovers all that was acked.",
+        ));
+    }
+    drained.map_err(|held_by| {
+        CliError::local(
+            "drain",
+            "drain within node.drain",
+            format!("still running: {}", held_by.join(", ")),
+            "Nothing acked is lost: the next start takes over.",
+        )
+    })
+}
+
+/// Says where it listens and what to try next.
+fn welcome(service: &Service, settings: &Settings) {
+    let (kafka, http) = (service.kafka_addr(), service.http_addr());
+    println!(
+        "tidemark {} serves Kafka on {kafka} and HTTP on {http}; data in {}\n\n\
+         try:  echo hello | kcat -P -b {kafka} -t greetings\n      \
+         curl -s 'http://{http}/v1/topics/greetings/partitions/0/records?from=earliest'\n      \
+         tidemark topic list",
+        env!("CARGO_PKG_VERSION"),
+        settings.node.data_dir.display(),
+    );
 }

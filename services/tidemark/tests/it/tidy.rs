@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Crates by layer: a crate depends on lower layers only (DESIGN, "where the code lives").
 const LAYERS: &[&[&str]] = &[
-    &["types"],
+    &["types", "golden"],
     &["runtime", "wire"],
     &["records", "telemetry", "meta", "journal"],
     &["migrations", "lease", "lognode", "topics"],
