@@ -14,7 +14,7 @@ produce() { # codec label
 }
 
 member() { # name
-  "$KCAT" -b "$bootstrap" -G "$group" -q -u -f '%s\n' -X auto.offset.reset=earliest \
+  "$KCAT" -b "$bootstrap" -G "$group" -u -f '%s\n' -X auto.offset.reset=earliest \
     -X auto.commit.interval.ms=100 "$topic" >"$work/$1.out" 2>"$work/$1.err" &
 }
 
@@ -25,6 +25,15 @@ until_lines() { # count files...
     sleep 0.1
   done
   fail "read $(cat "$@" | wc -l) of $want: $(cat "$work"/*.err)"
+}
+
+# kcat tells of a rebalance on standard error.
+until_assigned() { # name
+  for _ in $(seq 600); do
+    grep -q "assigned: .*$topic" "$work/$1.err" && return
+    sleep 0.1
+  done
+  fail "$1 was assigned nothing: $(cat "$work/$1.err")"
 }
 
 leave() { for pid in "$@"; do kill -TERM "$pid"; wait "$pid" || true; done; }
@@ -39,7 +48,7 @@ member first; first=$!
 produce none none
 until_lines $per_codec "$work/first.out"
 member second; second=$!
-sleep 1
+until_assigned second
 for codec in "${codecs[@]:1}"; do produce "$codec" "$codec"; done
 until_lines $((per_codec * ${#codecs[@]})) "$work/first.out" "$work/second.out"
 [ -s "$work/second.out" ] || fail "the second member read nothing: no rebalance"
