@@ -150,9 +150,17 @@ impl Server {
     #[must_use]
     pub fn resident_bytes(&self) -> u64 {
         let id = self.child.as_ref().expect("a server is running").id();
-        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("the system tells");
-        let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("resident memory is told");
-        let kib: u64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number of KiB");
+        let status =
+            std::fs::read_to_string(format!("/proc/{id}/status")).expect("the system tells");
+        let line = status
+            .lines()
+            .find(|l| l.starts_with("VmRSS:"))
+            .expect("resident memory is told");
+        let kib: u64 = line
+            .split_whitespace()
+            .nth(1)
+            .and_then(|n| n.parse().ok())
+            .expect("a number of KiB");
         kib * 1024
     }
 

@@ -7,6 +7,7 @@ mod error;
 mod group;
 mod output;
 mod produce;
+mod repair;
 mod serve;
 mod settings;
 mod status;
@@ -58,6 +59,8 @@ enum Command {
     Group(group::GroupCommand),
     /// Show whether the service is ready and what each shard does.
     Status,
+    /// Give up the damaged part of a stopped service's shard, explicitly. What it held is lost.
+    UncleanSeal(repair::UncleanSealArgs),
     /// Print the effective settings, or the reference of all of them.
     Config(settings::ConfigArgs),
     /// Print a shell's completion script.
@@ -86,6 +89,7 @@ pub fn main() -> ExitCode {
 fn command() -> clap::Command {
     Cli::command()
         .mut_subcommand("serve", settings::with_flags)
+        .mut_subcommand("unclean-seal", settings::with_flags)
         .mut_subcommand("config", settings::with_flags)
 }
 
@@ -100,6 +104,7 @@ fn run(cli: &Cli, matches: &clap::ArgMatches) -> Result<(), CliError> {
         Some(Command::Consume(args)) => consume::run(args, &api, out),
         Some(Command::Group(args)) => group::run(args, &api, out),
         Some(Command::Status) => status::run(&api, out),
+        Some(Command::UncleanSeal(args)) => repair::unclean_seal(args, sub, out),
         Some(Command::Config(args)) => settings::run(args, sub, out),
         Some(Command::Completions { shell }) => {
             completions::print(*shell, command());

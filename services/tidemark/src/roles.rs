@@ -1,6 +1,35 @@
-//! What a process does. `all` is every role in one process: the whole service.
+//! What a process does: `all` is every role in one process, `repair` the operator's steps on a stopped one.
 
-pub mod all;
+use std::net::SocketAddr;
+
+mod all;
 mod layout;
+mod parts;
+mod repair;
 
-pub use all::{Service, StartError};
+pub use all::Service;
+pub use repair::unclean_seal;
+
+/// Why a role did not start. Messages start with the verb and name the file, address or setting.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener would face the network without auth.
+    #[error(
+        "listen on {address} ({setting}): without configured auth only loopback addresses are allowed"
+    )]
+    NotLoopback {
+        /// The setting.
+        setting: &'static str,
+        /// The address asked for.
+        address: SocketAddr,
+    },
+    /// A component refused; its own words say which and why.
+    #[error("{0}")]
+    Component(String),
+}
+
+impl StartError {
+    fn of(error: impl std::fmt::Display) -> Self {
+        Self::Component(error.to_string())
+    }
+}

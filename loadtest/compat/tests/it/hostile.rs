@@ -1,5 +1,8 @@
 //! Hostile peers against the real process: memory stays bounded and everybody else is served.
-#![expect(clippy::disallowed_methods, reason = "these tests open sockets on purpose")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "these tests open sockets on purpose"
+)]
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -35,7 +38,10 @@ fn ten_thousand_half_open_connections_cost_little_and_disturb_nobody() {
         .collect();
     produce_and_read(&server, "meanwhile");
     let grown = server.resident_bytes().saturating_sub(before);
-    assert!(grown < HALF_OPEN as u64 * BYTES_PER_HALF_OPEN, "{HALF_OPEN} half-open connections took {grown} bytes");
+    assert!(
+        grown < HALF_OPEN as u64 * BYTES_PER_HALF_OPEN,
+        "{HALF_OPEN} half-open connections took {grown} bytes"
+    );
     drop(held);
     produce_and_read(&server, "after");
 }
@@ -48,14 +54,20 @@ fn lengths_that_lie_close_their_own_connection_only() {
     let before = server.resident_bytes();
     for length in [i32::MAX, i32::MIN, -1, 0, 1, 200 << 20] {
         let mut stream = TcpStream::connect(server.bootstrap()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(30)))
+            .unwrap();
         stream.write_all(&length.to_be_bytes()).unwrap();
         let _half_closed = stream.shutdown(std::net::Shutdown::Write);
         let mut rest = Vec::new();
         // Closed by the server, with or without a reset; an open connection would time out.
         match stream.read_to_end(&mut rest) {
             Ok(_) => {}
-            Err(e) => assert_eq!(e.kind(), std::io::ErrorKind::ConnectionReset, "length {length}"),
+            Err(e) => assert_eq!(
+                e.kind(),
+                std::io::ErrorKind::ConnectionReset,
+                "length {length}"
+            ),
         }
     }
     produce_and_read(&server, "still here");

@@ -14,46 +14,20 @@ use std::time::Duration;
 use tidemark_gateway_http::HttpGateway;
 use tidemark_gateway_kafka::KafkaGateway;
 use tidemark_groups::{Groups, GroupsConfig, Owners, Standing};
-use tidemark_journal::{Nodes, Replica};
-use tidemark_lease::{LeaseConfig, Leases};
+use tidemark_journal::Replica;
 use tidemark_log::{Log, LogConfig};
-use tidemark_lognode::{FileDisk, LogNode, LogNodeConfig};
-use tidemark_meta::MetaStore;
-use tidemark_meta::embedded::Embedded;
-use tidemark_runtime::{Clock, Entropy, TaskFailure, Tasks};
+use tidemark_lognode::LogNode;
+use tidemark_runtime::{TaskFailure, Tasks};
 use tidemark_telemetry::Metrics;
 use tidemark_topics::Topics;
 use tidemark_types::{ShardId, Tenant};
 
-use super::layout;
+use super::parts::Base;
+use super::{StartError, layout, parts};
 use crate::config::Settings;
 
 /// This node's id in Kafka's terms. One process is one broker.
 const KAFKA_NODE_ID: i32 = 1;
-
-/// Why the service did not start. Messages start with the verb and name file, address or setting.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A listener would face the network without auth.
-    #[error(
-        "listen on {address} ({setting}): without configured auth only loopback addresses are allowed"
-    )]
-    NotLoopback {
-        /// The setting.
-        setting: &'static str,
-        /// The address asked for.
-        address: SocketAddr,
-    },
-    /// A component refused; its own words say which and why.
-    #[error("{0}")]
-    Component(String),
-}
-
-impl StartError {
-    fn of(error: impl std::fmt::Display) -> Self {
-        Self::Component(error.to_string())
-    }
-}
 
 /// The layers' tasks, in the order in which they stop.
 #[derive(Debug, Default)]
@@ -75,8 +49,7 @@ pub struct Service {
 
 /// What the gateways share.
 struct Core {
-    clock: Clock,
-    entropy: Entropy,
+    base: Base,
     cluster_id: String,
     topics: Topics,
     log: Log,
@@ -92,10 +65,9 @@ impl Service {
         require_loopback("kafka.listen", settings.kafka.listen)?;
         require_loopback("http.listen", settings.http.listen)?;
         let layers = Layers::default();
-        let (clock, entropy) = (Clock::system(), Entropy::system());
-        let store = open_metadata(settings, &clock, &entropy, &layers.meta).await?;
-        let node = open_log_node(settings, &clock, &entropy, &layers.wal).await?;
-        let core = start_log(settings, &layers.log, store, &node, clock, entropy).await?;
+        let base = parts::open_metadata(settings, &layers.meta).await?;
+        let node = parts::open_log_node(settings, &base, &layers.wal).await?;
+        let core = start_log(settings, &layers.log, base, &node).await?;
         let kafka = kafka_gateway(settings, &core, &layers.gateways).await?;
         let http = http_gateway(settings, &core, metrics, node.node(), &layers.gateways).await?;
         let service = Self {
@@ -173,81 +145,18 @@ fn require_loopback(setting: &'static str, address: SocketAddr) -> Result<(), St
     }
 }
 
-async fn open_metadata(
-    settings: &Settings,
-    clock: &Clock,
-    entropy: &Entropy,
-    tasks: &Tasks,
-) -> Result<Arc<dyn MetaStore>, StartError> {
-    let folder = settings.node.data_dir.join("meta");
-    std::fs::create_dir_all(&folder).map_err(|e| {
-        StartError::Component(format!("create the data folder {}: {e}", folder.display()))
-    })?;
-    let store: Arc<dyn MetaStore> =
-        Arc::new(Embedded::open(&folder, clock, tasks).map_err(StartError::of)?);
-    let report = tidemark_migrations::migrate(store.as_ref(), clock, entropy)
-        .await
-        .map_err(StartError::of)?;
-    tracing::debug!(?report, "metadata is ready");
-    Ok(store)
-}
-
-async fn open_log_node(
-    settings: &Settings,
-    clock: &Clock,
-    entropy: &Entropy,
-    tasks: &Tasks,
-) -> Result<Arc<LogNode>, StartError> {
-    let disk = FileDisk::open(settings.node.data_dir.join("wal")).map_err(StartError::of)?;
-    let config = LogNodeConfig {
-        segment_bytes: settings.wal.segment_size.0,
-        disk_bytes_max: settings.wal.disk_budget.0,
-        ..LogNodeConfig::default()
-    };
-    LogNode::open(Arc::new(disk), config, clock, entropy, tasks)
-        .await
-        .map_err(StartError::of)
-}
-
 async fn start_log(
     settings: &Settings,
     tasks: &Tasks,
-    store: Arc<dyn MetaStore>,
+    base: Base,
     node: &Arc<LogNode>,
-    clock: Clock,
-    entropy: Entropy,
 ) -> Result<Core, StartError> {
-    let shards = layout::shards(&store, &clock, &entropy, settings.log.shards)
+    let shards = layout::shards(&base, settings.log.shards)
         .await
         .map_err(StartError::of)?;
-    let nodes = Nodes::new();
-    nodes.insert(Arc::clone(node) as Arc<dyn Replica>);
-    let incarnation = Leases::register(store.as_ref(), &clock, &entropy, node.node())
-        .await
-        .map_err(StartError::of)?;
-    let leases = Leases::new(
-        Arc::clone(&store),
-        nodes,
-        clock.clone(),
-        entropy.clone(),
-        tasks.clone(),
-        (node.node(), incarnation),
-        LeaseConfig::embedded(),
-    );
+    let leases = parts::open_leases(&base, node, tasks).await?;
     leases.start_heartbeat();
-    let topic_settings = tidemark_topics::Settings {
-        partitions_default: settings.topics.partitions,
-        auto_create: settings.topics.auto_create,
-        ..tidemark_topics::Settings::default()
-    };
-    let topics = Topics::with_settings(
-        Arc::clone(&store),
-        clock.clone(),
-        entropy.clone(),
-        shards,
-        topic_settings,
-    );
-    topics.follow(tasks);
+    let topics = start_topics(settings, &base, shards, tasks);
     let config = LogConfig {
         shards,
         tail_cache_bytes: settings.log.tail_cache.as_usize(),
@@ -255,37 +164,42 @@ async fn start_log(
         roll_age: settings.log.roll_age.0,
         ..LogConfig::default()
     };
-    let log = Log::start(
-        config,
-        leases,
-        topics.clone(),
-        Arc::clone(&store),
-        clock.clone(),
-        entropy.clone(),
-        tasks.clone(),
-    );
-    let groups = start_groups(settings, &log, &store, &clock, &entropy, tasks);
-    let cluster_id = tidemark_migrations::cluster_id(store.as_ref())
+    let Base {
+        clock,
+        entropy,
+        store,
+    } = base.clone();
+    let log = Log::start(config, leases, topics.clone(), store, clock, entropy, tasks);
+    let groups = start_groups(settings, &log, &base, tasks);
+    let cluster = tidemark_migrations::cluster_id(base.store.as_ref())
         .await
         .map_err(StartError::of)?;
     Ok(Core {
-        clock,
-        entropy,
-        cluster_id: cluster_id.to_text(),
+        cluster_id: cluster.to_text(),
+        base,
         topics,
         log,
         groups,
     })
 }
 
-fn start_groups(
-    settings: &Settings,
-    log: &Log,
-    store: &Arc<dyn MetaStore>,
-    clock: &Clock,
-    entropy: &Entropy,
-    tasks: &Tasks,
-) -> Groups {
+fn start_topics(settings: &Settings, base: &Base, shards: u32, tasks: &Tasks) -> Topics {
+    let topic_settings = tidemark_topics::Settings {
+        partitions_default: settings.topics.partitions,
+        auto_create: settings.topics.auto_create,
+        ..tidemark_topics::Settings::default()
+    };
+    let Base {
+        clock,
+        entropy,
+        store,
+    } = base.clone();
+    let topics = Topics::with_settings(store, clock, entropy, shards, topic_settings);
+    topics.follow(tasks);
+    topics
+}
+
+fn start_groups(settings: &Settings, log: &Log, base: &Base, tasks: &Tasks) -> Groups {
     let config = GroupsConfig {
         initial_rebalance_delay: settings.groups.initial_rebalance_delay.0,
         session_timeout_min: settings.groups.session_timeout_min.0,
@@ -302,14 +216,12 @@ fn start_groups(
             None => Standing::Recovering,
         },
     );
-    Groups::new(
-        owners,
-        Arc::clone(store),
-        config,
-        clock.clone(),
-        entropy.clone(),
-        tasks,
-    )
+    let Base {
+        clock,
+        entropy,
+        store,
+    } = base.clone();
+    Groups::new(owners, store, config, clock, entropy, tasks)
 }
 
 async fn kafka_gateway(
@@ -331,7 +243,7 @@ async fn kafka_gateway(
         topics: core.topics.clone(),
         log: core.log.clone(),
         groups: core.groups.clone(),
-        clock: core.clock.clone(),
+        clock: core.base.clock.clone(),
     };
     let config = tidemark_gateway_kafka::KafkaConfig {
         listen: settings.kafka.listen,
@@ -368,8 +280,8 @@ async fn http_gateway(
         core.topics.clone(),
         core.log.clone(),
         core.groups.clone(),
-        core.clock.clone(),
-        core.entropy.clone(),
+        core.base.clock.clone(),
+        core.base.entropy.clone(),
         info,
         Arc::new(move || metrics.render().map_err(|e| e.to_string())),
         config,

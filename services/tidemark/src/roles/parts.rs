@@ -1,0 +1,88 @@
+//! The parts that roles are made of, opened from settings.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tidemark_journal::{Nodes, Replica};
+use tidemark_lease::{LeaseConfig, Leases};
+use tidemark_lognode::{FileDisk, LogNode, LogNodeConfig};
+use tidemark_meta::MetaStore;
+use tidemark_meta::embedded::Embedded;
+use tidemark_runtime::{Clock, Entropy, Tasks};
+
+use super::StartError;
+use crate::config::Settings;
+
+/// Time, randomness and the embedded metadata store of one process.
+#[derive(Clone)]
+pub(super) struct Base {
+    pub(super) clock: Clock,
+    pub(super) entropy: Entropy,
+    pub(super) store: Arc<dyn MetaStore>,
+}
+
+/// Opens (or creates) the metadata store and brings its schema up to date.
+pub(super) async fn open_metadata(settings: &Settings, tasks: &Tasks) -> Result<Base, StartError> {
+    let (clock, entropy) = (Clock::system(), Entropy::system());
+    let folder = settings.node.data_dir.join("meta");
+    create_folder(&folder)?;
+    let store: Arc<dyn MetaStore> =
+        Arc::new(Embedded::open(&folder, &clock, tasks).map_err(StartError::of)?);
+    let report = tidemark_migrations::migrate(store.as_ref(), &clock, &entropy)
+        .await
+        .map_err(StartError::of)?;
+    tracing::debug!(?report, "metadata is ready");
+    Ok(Base {
+        clock,
+        entropy,
+        store,
+    })
+}
+
+/// Opens (or creates) the write-ahead log and recovers it.
+pub(super) async fn open_log_node(
+    settings: &Settings,
+    base: &Base,
+    tasks: &Tasks,
+) -> Result<Arc<LogNode>, StartError> {
+    let folder = settings.node.data_dir.join("wal");
+    create_folder(&folder)?;
+    let disk = FileDisk::open(&folder).map_err(StartError::of)?;
+    let config = LogNodeConfig {
+        segment_bytes: settings.wal.segment_size.0,
+        disk_bytes_max: settings.wal.disk_budget.0,
+        ..LogNodeConfig::default()
+    };
+    LogNode::open(Arc::new(disk), config, &base.clock, &base.entropy, tasks)
+        .await
+        .map_err(StartError::of)
+}
+
+/// Registers this start of the node and gives its lease operations.
+pub(super) async fn open_leases(
+    base: &Base,
+    node: &Arc<LogNode>,
+    tasks: &Tasks,
+) -> Result<Leases, StartError> {
+    let nodes = Nodes::new();
+    nodes.insert(Arc::clone(node) as Arc<dyn Replica>);
+    let incarnation =
+        Leases::register(base.store.as_ref(), &base.clock, &base.entropy, node.node())
+            .await
+            .map_err(StartError::of)?;
+    Ok(Leases::new(
+        Arc::clone(&base.store),
+        nodes,
+        base.clock.clone(),
+        base.entropy.clone(),
+        tasks.clone(),
+        (node.node(), incarnation),
+        LeaseConfig::embedded(),
+    ))
+}
+
+fn create_folder(folder: &Path) -> Result<(), StartError> {
+    std::fs::create_dir_all(folder).map_err(|e| {
+        StartError::Component(format!("create the data folder {}: {e}", folder.display()))
+    })
+}
