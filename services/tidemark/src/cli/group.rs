@@ -51,9 +51,9 @@ pub(super) fn run(command: &GroupCommand, api: &Api, out: Output) -> Result<(), 
     };
     if let (GroupCommand::Describe { group }, false) = (command, out.json) {
         out.line(&format!(
-            "group {group} · {} · generation {}",
+            "group {group} · {} · {}",
             cell(&value["state"]),
-            cell(&value["generation"])
+            cell(&value["protocol"])
         ))?;
     }
     out.show(&value, columns, |value| {

@@ -69,12 +69,12 @@ fn send(args: &ProduceArgs, values: &[String], api: &Api, out: Output) -> Result
     if out.json {
         return out.line(&answer.to_string());
     }
-    for result in array(&answer, "results") {
+    for place in array(&answer, "records") {
         out.line(&format!(
             "{}/{} offset {}",
             args.topic,
-            cell(&result["partition"]),
-            cell(&result["offset"])
+            cell(&place["partition"]),
+            cell(&place["offset"])
         ))?;
     }
     Ok(())

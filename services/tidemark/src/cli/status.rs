@@ -15,11 +15,11 @@ pub(super) fn run(api: &Api, out: Output) -> Result<(), CliError> {
             "tidemark {} · cluster {} · node {} · up {} s",
             field("version"),
             field("cluster_id"),
-            field("node"),
-            field("uptime_s")
+            field("node_id"),
+            seconds_up(&status)
         ))?;
     }
-    out.show(&status, &["shard", "state", "epoch", "detail"], |status| {
+    out.show(&status, &["shard", "state", "epoch", "partitions", "why"], |status| {
         let row = |s: &Value| {
             ["shard", "state", "epoch", "detail"]
                 .map(|k| cell(&s[k]))
@@ -27,4 +27,8 @@ pub(super) fn run(api: &Api, out: Output) -> Result<(), CliError> {
         };
         array(status, "shards").iter().map(row).collect()
     })
+}
+
+fn seconds_up(status: &Value) -> u64 {
+    status["uptime_ms"].as_u64().unwrap_or_default() / 1000
 }

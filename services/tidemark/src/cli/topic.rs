@@ -124,8 +124,10 @@ fn describe(topic: &Value, out: Output) -> Result<(), CliError> {
             cell(&topic["name"]),
             cell(&topic["id"])
         ))?;
-        for (name, value) in topic["config"].as_object().into_iter().flatten() {
-            out.line(&format!("  {name} = {}", cell(value)))?;
+        for (name, set) in topic["config"].as_object().into_iter().flatten() {
+            if set["source"] != "default" {
+                out.line(&format!("  {name} = {} ({})", cell(&set["value"]), cell(&set["source"])))?;
+            }
         }
     }
     let columns = ["partition", "log_start", "high_watermark", "leader_epoch"];
