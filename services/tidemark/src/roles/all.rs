@@ -170,7 +170,7 @@ async fn start_log(
         store,
     } = base.clone();
     let log = Log::start(config, leases, topics.clone(), store, clock, entropy, tasks);
-    let groups = start_groups(settings, &log, &base, tasks);
+    let groups = start_groups(settings, &log, topics.clone(), &base, tasks);
     let cluster = tidemark_migrations::cluster_id(base.store.as_ref())
         .await
         .map_err(StartError::of)?;
@@ -199,7 +199,13 @@ fn start_topics(settings: &Settings, base: &Base, shards: u32, tasks: &Tasks) ->
     topics
 }
 
-fn start_groups(settings: &Settings, log: &Log, base: &Base, tasks: &Tasks) -> Groups {
+fn start_groups(
+    settings: &Settings,
+    log: &Log,
+    topics: Topics,
+    base: &Base,
+    tasks: &Tasks,
+) -> Groups {
     let config = GroupsConfig {
         initial_rebalance_delay: settings.groups.initial_rebalance_delay.0,
         session_timeout_min: settings.groups.session_timeout_min.0,
@@ -221,7 +227,7 @@ fn start_groups(settings: &Settings, log: &Log, base: &Base, tasks: &Tasks) -> G
         entropy,
         store,
     } = base.clone();
-    Groups::new(owners, store, config, clock, entropy, tasks)
+    Groups::new(owners, store, topics, config, clock, entropy, tasks)
 }
 
 async fn kafka_gateway(
