@@ -239,18 +239,20 @@ async fn kafka_gateway(
         "" => settings.kafka.listen.ip().to_string(),
         named => named.to_owned(),
     };
-    let ctx = tidemark_gateway_kafka::Ctx {
-        cluster: tidemark_gateway_kafka::ClusterInfo {
-            cluster_id: core.cluster_id.clone(),
-            node_id: KAFKA_NODE_ID,
-            host,
-            port: settings.kafka.advertised_port,
-        },
-        topics: core.topics.clone(),
-        log: core.log.clone(),
-        groups: core.groups.clone(),
-        clock: core.base.clock.clone(),
+    let cluster = tidemark_gateway_kafka::ClusterInfo {
+        cluster_id: core.cluster_id.clone(),
+        node_id: KAFKA_NODE_ID,
+        host,
+        port: settings.kafka.advertised_port,
     };
+    let ctx = tidemark_gateway_kafka::Ctx::new(
+        cluster,
+        core.topics.clone(),
+        core.groups.clone(),
+        core.log.clone(),
+        core.base.clock.clone(),
+        core.base.entropy.clone(),
+    );
     let config = tidemark_gateway_kafka::KafkaConfig {
         listen: settings.kafka.listen,
         connections_max: settings.kafka.connections_max,
