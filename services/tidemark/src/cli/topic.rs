@@ -126,7 +126,11 @@ fn describe(topic: &Value, out: Output) -> Result<(), CliError> {
         ))?;
         for (name, set) in topic["config"].as_object().into_iter().flatten() {
             if set["source"] != "default" {
-                out.line(&format!("  {name} = {} ({})", cell(&set["value"]), cell(&set["source"])))?;
+                out.line(&format!(
+                    "  {name} = {} ({})",
+                    cell(&set["value"]),
+                    cell(&set["source"])
+                ))?;
             }
         }
     }

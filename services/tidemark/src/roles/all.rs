@@ -168,14 +168,12 @@ async fn start_log(
         clock,
         entropy,
         store,
+        ..
     } = base.clone();
     let log = Log::start(config, leases, topics.clone(), store, clock, entropy, tasks);
     let groups = start_groups(settings, &log, topics.clone(), &base, tasks);
-    let cluster = tidemark_migrations::cluster_id(base.store.as_ref())
-        .await
-        .map_err(StartError::of)?;
     Ok(Core {
-        cluster_id: cluster.to_text(),
+        cluster_id: base.cluster_id.clone(),
         base,
         topics,
         log,
@@ -193,6 +191,7 @@ fn start_topics(settings: &Settings, base: &Base, shards: u32, tasks: &Tasks) ->
         clock,
         entropy,
         store,
+        ..
     } = base.clone();
     let topics = Topics::with_settings(store, clock, entropy, shards, topic_settings);
     topics.follow(tasks);
@@ -226,6 +225,7 @@ fn start_groups(
         clock,
         entropy,
         store,
+        ..
     } = base.clone();
     Groups::new(owners, store, topics, config, clock, entropy, tasks)
 }

@@ -13,12 +13,14 @@ use tidemark_runtime::{Clock, Entropy, Tasks};
 use super::StartError;
 use crate::config::Settings;
 
-/// Time, randomness and the embedded metadata store of one process.
+/// Time, randomness, the embedded metadata store of one process, and whose it is.
 #[derive(Clone)]
 pub(super) struct Base {
     pub(super) clock: Clock,
     pub(super) entropy: Entropy,
     pub(super) store: Arc<dyn MetaStore>,
+    /// As Kafka writes it.
+    pub(super) cluster_id: String,
 }
 
 /// Opens (or creates) the metadata store and brings its schema up to date.
@@ -32,10 +34,12 @@ pub(super) async fn open_metadata(settings: &Settings, tasks: &Tasks) -> Result<
         .await
         .map_err(StartError::of)?;
     tracing::debug!(?report, "metadata is ready");
+    let cluster_id = report.cluster.to_text();
     Ok(Base {
         clock,
         entropy,
         store,
+        cluster_id,
     })
 }
 
