@@ -35,7 +35,7 @@ pub struct Ctx {
     pub groups: Groups,
     /// The clock.
     pub clock: Clock,
-    log: Option<Log>,
+    log: Log,
     pub(crate) sessions: Arc<FetchSessions>,
     /// Answers being written, all connections together.
     pub(crate) answers: Arc<Gauge>,
@@ -54,17 +54,6 @@ impl Ctx {
         clock: Clock,
         entropy: Entropy,
     ) -> Self {
-        Self::over(cluster, topics, groups, Some(log), clock, entropy)
-    }
-
-    pub(crate) fn over(
-        cluster: ClusterInfo,
-        topics: Topics,
-        groups: Groups,
-        log: Option<Log>,
-        clock: Clock,
-        entropy: Entropy,
-    ) -> Self {
         let config = KafkaConfig::default();
         Self {
             cluster,
@@ -79,12 +68,9 @@ impl Ctx {
     }
 
     /// The log.
-    ///
-    /// # Panics
-    /// In tests that were set up without one.
     #[must_use]
-    pub fn log(&self) -> &Log {
-        self.log.as_ref().expect("the context was made with a log")
+    pub const fn log(&self) -> &Log {
+        &self.log
     }
 
     /// For the listener that was bound: its port in place of 0, its bounds.

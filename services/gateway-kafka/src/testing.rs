@@ -5,10 +5,14 @@ use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tidemark_groups::{Groups, GroupsConfig, Owners, Standing};
-use tidemark_meta::{MetaStore, Transaction};
+use tidemark_journal::Nodes;
+use tidemark_lease::{LeaseConfig, Leases};
+use tidemark_log::{Log, LogConfig};
+use tidemark_meta::MetaStore;
+use tidemark_meta::sim::Sim;
 use tidemark_runtime::{Clock, Entropy, Tasks};
 use tidemark_topics::Topics;
-use tidemark_types::{ShardId, Tenant};
+use tidemark_types::{Incarnation, NodeId, ShardId, Tenant};
 use tidemark_wire::frame::{FrameHead, HEAD_BYTES, PREFIX_BYTES};
 use tidemark_wire::{Request, Response, request_header_version, response_header_version};
 
@@ -19,20 +23,39 @@ use crate::{ClusterInfo, Ctx};
 /// Correlation id of every call made here.
 pub(crate) const CORRELATION_ID: i32 = 77;
 
-/// A context for handlers, over an empty service in memory.
+/// A context for handlers, over an empty service in memory whose log owns no shard yet.
 pub(crate) async fn ctx() -> Arc<Ctx> {
     let clock = Clock::simulated(1_700_000_000_000);
     let entropy = Entropy::seeded(1);
-    let store: Arc<dyn MetaStore> = Arc::new(NoStore);
-    let owners = Owners::new(|_, _| ShardId(0), |_| Standing::Elsewhere);
-    let groups = Groups::new(
-        owners,
+    let tasks = Tasks::new();
+    let store: Arc<dyn MetaStore> = Arc::new(Sim::new(&clock));
+    let topics = Topics::new(Arc::clone(&store), clock.clone(), entropy.clone(), 4);
+    let leases = Leases::new(
         Arc::clone(&store),
-        Topics::new(Arc::clone(&store), clock.clone(), entropy.clone(), 4),
+        Nodes::new(),
+        clock.clone(),
+        entropy.clone(),
+        tasks.clone(),
+        (NodeId(1), Incarnation(1)),
+        LeaseConfig::embedded(),
+    );
+    let log = Log::start(
+        LogConfig::default(),
+        leases,
+        topics.clone(),
+        Arc::clone(&store),
+        clock.clone(),
+        entropy.clone(),
+        &tasks,
+    );
+    let groups = Groups::new(
+        Owners::new(|_, _| ShardId(0), |_| Standing::Elsewhere),
+        store,
+        topics.clone(),
         GroupsConfig::default(),
         clock.clone(),
         entropy.clone(),
-        &Tasks::new(),
+        &tasks,
     );
     let cluster = ClusterInfo {
         cluster_id: "tidemark-test-cluster".to_owned(),
@@ -40,18 +63,7 @@ pub(crate) async fn ctx() -> Arc<Ctx> {
         host: "127.0.0.1".to_owned(),
         port: 9092,
     };
-    let topics = Topics::new(store, clock.clone(), entropy.clone(), 4);
-    Arc::new(Ctx::over(cluster, topics, groups, None, clock, entropy))
-}
-
-/// A metadata store that is down.
-#[derive(Debug)]
-struct NoStore;
-
-impl MetaStore for NoStore {
-    fn begin(&self) -> Box<dyn Transaction> {
-        unreachable!("no handler's test uses the store yet")
-    }
+    Arc::new(Ctx::new(cluster, topics, groups, log, clock, entropy))
 }
 
 /// The peer of every call made here.

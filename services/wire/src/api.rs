@@ -69,7 +69,21 @@ pub fn decode<R: Request>(mut body: Bytes, version: i16) -> Result<R, WireError>
 }
 
 macro_rules! apis {
-    ($($api:ident: $request:ident, $response:ident;)*) => {$(
+    ($($api:ident: $request:ident, $response:ident;)*) => {
+        /// Reads a request of any API and writes it again: what fuzzing and the corpus run. `None` for keys that
+        /// have no request type here.
+        pub fn reencode(key: i16, version: i16, body: Bytes) -> Option<Result<Bytes, WireError>> {
+            $(if key == ApiKey::$api as i16 {
+                return Some(decode::<g::$request>(body, version).and_then(|request| {
+                    let mut again = BytesMut::new();
+                    Request::write(&request, &mut again, version)?;
+                    Ok(again.freeze())
+                }));
+            })*
+            None
+        }
+
+        $(
         impl Request for g::$request {
             const KEY: ApiKey = ApiKey::$api;
             const NAME: &'static str = stringify!($api);

@@ -16,7 +16,7 @@ mod header;
 pub mod limits;
 pub mod produce;
 
-pub use api::{Request, Response, decode};
+pub use api::{Request, Response, decode, reencode};
 pub use encode::{Encoded, encode_response};
 pub use header::RequestHeader;
 pub use kacrab_protocol::generated::{ApiKey, client_api_info};

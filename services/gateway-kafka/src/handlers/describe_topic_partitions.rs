@@ -141,3 +141,65 @@ fn partition(
         ..Default::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tidemark_topics::NewTopic;
+    use tidemark_wire::messages::describe_topic_partitions_request as asked;
+
+    use super::*;
+    use crate::testing;
+
+    #[tokio::test(start_paused = true)]
+    async fn pages_cover_everything_once() {
+        let ctx = testing::ctx().await;
+        for (name, partitions) in [("a", 3), ("b", 1), ("c", 4)] {
+            let new = NewTopic {
+                name: name.to_owned(),
+                partitions: Some(partitions),
+                ..Default::default()
+            };
+            ctx.topics
+                .create(&testing::peer().tenant, new)
+                .await
+                .unwrap();
+        }
+        let mut request = DescribeTopicPartitionsRequestData {
+            response_partition_limit: 2,
+            ..Default::default()
+        };
+        let mut seen = Vec::new();
+        loop {
+            let answer = testing::call(&ctx, &request, 0).await;
+            for topic in &answer.topics {
+                let name = topic.name.clone().unwrap();
+                let shown = topic.partitions.iter();
+                seen.extend(shown.map(|p| format!("{name}{}", p.partition_index)));
+            }
+            let Some(next) = answer.next_cursor else {
+                break;
+            };
+            request.cursor = Some(Box::new(asked::Cursor {
+                topic_name: next.topic_name,
+                partition_index: next.partition_index,
+                ..Default::default()
+            }));
+        }
+        assert_eq!(seen, ["a0", "a1", "a2", "b0", "c0", "c1", "c2", "c3"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn unknown_topics_fail_alone() {
+        let ctx = testing::ctx().await;
+        let request = DescribeTopicPartitionsRequestData {
+            topics: vec![asked::TopicRequest {
+                name: "none".to_owned().into(),
+                ..Default::default()
+            }],
+            response_partition_limit: 10,
+            ..Default::default()
+        };
+        let answer = testing::call(&ctx, &request, 0).await;
+        assert_eq!(answer.topics[0].error_code, 3);
+    }
+}

@@ -158,3 +158,120 @@ fn partition(
         ..Default::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tidemark_topics::NewTopic;
+
+    use super::*;
+    use crate::testing;
+
+    async fn with_topics(names: &[&str]) -> Arc<Ctx> {
+        let ctx = testing::ctx().await;
+        for name in names {
+            let new = NewTopic {
+                name: (*name).to_owned(),
+                partitions: Some(3),
+                ..Default::default()
+            };
+            let made = ctx.topics.create(&testing::peer().tenant, new).await;
+            made.expect("topic is created");
+        }
+        ctx
+    }
+
+    fn by_name(names: &[&str]) -> MetadataRequestData {
+        let topics = names.iter().map(|n| MetadataRequestTopic {
+            name: Some((*n).to_owned().into()),
+            ..Default::default()
+        });
+        MetadataRequestData {
+            topics: Some(topics.collect()),
+            ..Default::default()
+        }
+    }
+
+    fn names(answer: &MetadataResponseData) -> Vec<&str> {
+        let topics = answer.topics.iter();
+        topics
+            .map(|t| t.name.as_ref().map_or("", |n| n.as_str()))
+            .collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_version_describes_topics_by_name() {
+        let ctx = with_topics(&["a", "b"]).await;
+        for version in 0..=13 {
+            let answer = testing::call(&ctx, &by_name(&["b", "b"]), version).await;
+            assert_eq!(names(&answer), ["b"]);
+            let topic = &answer.topics[0];
+            assert_eq!((topic.error_code, topic.partitions.len()), (0, 3));
+            assert_eq!(topic.topic_id.is_nil(), version < 10);
+            let node = &answer.brokers[0];
+            assert_eq!((node.node_id, node.port), (1, 9092));
+            if version >= 1 {
+                assert_eq!(answer.controller_id, 1);
+            }
+            // The test's log owns no shard.
+            let leader = &topic.partitions[2];
+            assert_eq!((leader.error_code, leader.leader_id), (5, -1));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn null_asks_for_all_and_empty_for_none_but_in_version_0() {
+        let ctx = with_topics(&["a", "b"]).await;
+        for version in 0..=13 {
+            let empty = testing::call(&ctx, &by_name(&[]), version).await;
+            assert_eq!(empty.topics.len(), if version == 0 { 2 } else { 0 });
+            if version > 0 {
+                let null = MetadataRequestData {
+                    topics: None,
+                    ..Default::default()
+                };
+                let all = testing::call(&ctx, &null, version).await;
+                assert_eq!(names(&all), ["a", "b"]);
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn topics_are_found_by_id() {
+        let ctx = with_topics(&["a"]).await;
+        let id = testing::call(&ctx, &by_name(&["a"]), 13).await.topics[0].topic_id;
+        let unknown = KafkaUuid::from_parts(7, 7);
+        let topics = [id, unknown].map(|topic_id| MetadataRequestTopic {
+            topic_id,
+            name: None,
+            ..Default::default()
+        });
+        let request = MetadataRequestData {
+            topics: Some(topics.to_vec()),
+            ..Default::default()
+        };
+        for version in 12..=13 {
+            let answer = testing::call(&ctx, &request, version).await;
+            assert_eq!(names(&answer), ["a", ""]);
+            let missing = &answer.topics[1];
+            assert_eq!((missing.error_code, missing.topic_id), (100, unknown));
+        }
+        let early = testing::call(&ctx, &request, 11).await;
+        assert_eq!(early.topics[0].error_code, 42);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn missing_topics_are_created_only_when_the_client_allows_it() {
+        let ctx = testing::ctx().await;
+        let mut request = by_name(&["new", "bad name"]);
+        request.allow_auto_topic_creation = false;
+        let errors = |a: &MetadataResponseData| -> Vec<i16> {
+            a.topics.iter().map(|t| t.error_code).collect()
+        };
+        let refused = testing::call(&ctx, &request, 9).await;
+        assert_eq!(errors(&refused), [3, 17]);
+        request.allow_auto_topic_creation = true;
+        let made = testing::call(&ctx, &request, 9).await;
+        assert_eq!(errors(&made), [0, 17]);
+        assert_eq!(made.topics[0].partitions.len(), 1);
+    }
+}
