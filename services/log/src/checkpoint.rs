@@ -317,3 +317,163 @@ fn decode_keys(r: &mut Reader<'_>) -> Result<Option<Box<Keys>>, DecodeError> {
     }
     Ok(Some(Box::new(keys)))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tidemark_types::{PartitionIndex, TopicId};
+
+    use super::*;
+    use crate::head::tests::partitions;
+
+    fn decode(frames: &[FrameBody]) -> Result<CommittedState, DecodeError> {
+        let mut assembler = Assembler::new();
+        let (end, parts) = frames.split_last().expect("a checkpoint has an end");
+        for part in parts {
+            assembler.part(&part.head)?;
+        }
+        assembler.end(&end.head)
+    }
+
+    fn times() -> impl Strategy<Value = Option<i64>> {
+        proptest::option::of(any::<i64>())
+    }
+
+    prop_compose! {
+        fn producers()(
+            id: i64, epoch: i16, last_ms: i64,
+            batches in proptest::collection::vec((any::<i32>(), any::<i32>(), any::<i64>(), times()), 0..6),
+        ) -> (ProducerId, Producer) {
+            let batches = batches.into_iter().map(|(first, last, base, time)| Remembered {
+                first_sequence: first,
+                last_sequence: last,
+                base_offset: Offset(base),
+                log_append_time_ms: time,
+            });
+            (ProducerId(id), Producer::restored(ProducerEpoch(epoch), last_ms, batches))
+        }
+    }
+
+    prop_compose! {
+        fn states()(
+            log_start: i64, next_offset: i64,
+            epochs in proptest::collection::vec((any::<i32>(), any::<i64>()), 0..EPOCHS_PER_PARTITION_MAX),
+            max_timestamp in proptest::option::of((any::<i64>(), any::<i64>())),
+            known in proptest::collection::vec(producers(), 0..4),
+            keyed in proptest::collection::vec(
+                (proptest::collection::vec(any::<u8>(), 1..128), any::<u64>(), any::<i64>(), times(), any::<i64>()), 0..4),
+        ) -> PartitionState {
+            let mut producers = Producers::default();
+            for (id, producer) in known {
+                producers.restore(id, producer);
+            }
+            let mut keys = Keys::default();
+            for (key, fingerprint, base, time, appended_ms) in keyed {
+                keys.insert(key.into(), Keyed {
+                    fingerprint,
+                    base_offset: Offset(base),
+                    log_append_time_ms: time,
+                    appended_ms,
+                });
+            }
+            PartitionState {
+                log_start: Offset(log_start),
+                next_offset: Offset(next_offset),
+                epochs: epochs.into_iter().map(|(e, o)| (LeaderEpoch(e), Offset(o))).collect(),
+                max_timestamp: max_timestamp.map(|(ms, base)| (ms, Offset(base))),
+                producers,
+                keys: if keys.oldest_ms().is_some() { Some(Box::new(keys)) } else { None },
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn states_round_trip_and_a_changed_frame_is_noticed(
+            appended_ms: i64,
+            all in proptest::collection::vec((partitions(), states()), 0..6),
+            at: prop::sample::Index,
+        ) {
+            let state = CommittedState { appended_ms, partitions: all.into_iter().collect() };
+            let frames = encode(&state);
+            prop_assert_eq!(&decode(&frames).unwrap(), &state);
+            let which = at.index(frames.len());
+            let mut bad = frames.clone();
+            let mut head = frames[which].head.to_vec();
+            let byte = at.index(head.len());
+            head[byte] ^= 0x20;
+            bad[which].head = head.into();
+            // The time in the end is outside the digest: the frame's own CRC covers it.
+            let time = which + 1 == frames.len() && (5..13).contains(&byte);
+            prop_assert!(time || decode(&bad).is_err());
+        }
+    }
+
+    fn state_of(partitions: u64) -> CommittedState {
+        let mut state = CommittedState {
+            appended_ms: 1_700_000_000_000,
+            ..CommittedState::default()
+        };
+        for topic in 0..partitions {
+            let id = PartitionId {
+                topic: TopicId(topic),
+                index: PartitionIndex(1),
+            };
+            let mut partition = PartitionState {
+                log_start: Offset(3),
+                next_offset: Offset(700),
+                epochs: vec![(LeaderEpoch(4), Offset(0)), (LeaderEpoch(6), Offset(90))],
+                max_timestamp: Some((1_699_999_999_000, Offset(650))),
+                ..PartitionState::default()
+            };
+            let batch = Remembered {
+                first_sequence: 10,
+                last_sequence: 19,
+                base_offset: Offset(650),
+                log_append_time_ms: Some(5),
+            };
+            let producer = Producer::restored(ProducerEpoch(1), 1_699_999_999_500, [batch]);
+            partition.producers.restore(ProducerId(12), producer);
+            let mut keys = Keys::default();
+            let keyed = Keyed {
+                fingerprint: 8,
+                base_offset: Offset(3),
+                log_append_time_ms: None,
+                appended_ms: 1_699_999_999_600,
+            };
+            keys.insert(Bytes::from_static(b"retry-me"), keyed);
+            partition.keys = Some(Box::new(keys));
+            state.partitions.insert(id, partition);
+        }
+        state
+    }
+
+    #[test]
+    fn stored_bytes_do_not_change() {
+        let joined = |state: &CommittedState| -> Vec<u8> {
+            let frames = encode(state);
+            assert_eq!(frames.len(), 2);
+            frames.iter().flat_map(|f| f.head.to_vec()).collect()
+        };
+        tidemark_golden::newest("checkpoint/checkpoint-v1", &state_of(2), joined, |bytes| {
+            let (part, end) = bytes.split_at(bytes.len() - 29);
+            let mut assembler = Assembler::new();
+            assembler.part(part)?;
+            assembler.end(end)
+        });
+    }
+
+    #[test]
+    fn a_large_state_spans_frames_and_needs_all_of_them_in_order() {
+        let state = state_of(20_000);
+        let frames = encode(&state);
+        assert!(frames.len() > 3, "{} frames", frames.len());
+        assert_eq!(decode(&frames).unwrap(), state);
+        let mut missing = frames.clone();
+        missing.remove(1);
+        assert!(decode(&missing).is_err());
+        let mut swapped = frames;
+        swapped.swap(0, 1);
+        assert!(decode(&swapped).is_err());
+    }
+}

@@ -11,6 +11,8 @@ pub struct LogConfig {
     pub shards: u32,
     /// Bytes of recent batches kept in memory for readers, shared by all shards.
     pub tail_cache_bytes: usize,
+    /// Bytes of older frames kept after they were read back from the journal, shared by all shards.
+    pub cold_cache_bytes: usize,
     /// An extent rolls when its frames take this many bytes.
     pub roll_bytes: u64,
     /// An extent that has data rolls at this age.
@@ -34,6 +36,7 @@ impl Default for LogConfig {
         Self {
             shards: limits::SHARDS_DEFAULT,
             tail_cache_bytes: 64 << 20,
+            cold_cache_bytes: 32 << 20,
             roll_bytes: limits::EXTENT_ROLL_BYTES,
             roll_age: Duration::from_millis(limits::EXTENT_ROLL_MS),
             inflight_bytes_max: limits::SHARD_INFLIGHT_BYTES_MAX,

@@ -3,6 +3,7 @@
 use tidemark_lease::Leases;
 use tidemark_runtime::{Clock, Entropy};
 
+use crate::cold::ColdCache;
 use crate::config::LogConfig;
 use crate::view::TailCache;
 
@@ -14,4 +15,5 @@ pub(crate) struct Env {
     pub(crate) clock: Clock,
     pub(crate) entropy: Entropy,
     pub(crate) cache: TailCache,
+    pub(crate) cold: ColdCache,
 }

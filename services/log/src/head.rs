@@ -276,3 +276,161 @@ fn decode_batch(r: &mut Reader<'_>) -> Result<BatchEntry, DecodeError> {
         key,
     })
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    pub(crate) fn partitions() -> impl Strategy<Value = PartitionId> {
+        (0u64..4, 0i32..3).prop_map(|(topic, index)| PartitionId {
+            topic: TopicId(topic),
+            index: PartitionIndex(index),
+        })
+    }
+
+    fn entries() -> impl Strategy<Value = Entry> {
+        let batch = (
+            partitions(),
+            (
+                0i64..1 << 40,
+                any::<i32>(),
+                1i32..5000,
+                any::<i64>(),
+                any::<bool>(),
+            ),
+            proptest::option::of((any::<i64>(), any::<i16>(), any::<i32>())),
+            proptest::option::of((proptest::collection::vec(any::<u8>(), 1..128), any::<u64>())),
+        )
+            .prop_map(
+                |(partition, (base, epoch, offsets, time, log_time), producer, key)| {
+                    Entry::Batch(BatchEntry {
+                        partition,
+                        base_offset: Offset(base),
+                        leader_epoch: LeaderEpoch(epoch),
+                        offsets,
+                        max_timestamp: time,
+                        log_time,
+                        producer: producer.map(|(id, epoch, base_sequence)| ProducerStamp {
+                            id: ProducerId(id),
+                            epoch: ProducerEpoch(epoch),
+                            base_sequence,
+                        }),
+                        key: key.map(|(key, fingerprint)| KeyStamp {
+                            key: key.into(),
+                            fingerprint,
+                        }),
+                    })
+                },
+            );
+        prop_oneof![
+            4 => batch,
+            1 => (partitions(), any::<i64>(), any::<i64>()).prop_map(|(partition, p, k)| Entry::Expire {
+                partition,
+                producers_until_ms: p,
+                keys_until_ms: k,
+            }),
+            1 => any::<u64>().prop_map(|t| Entry::Forget(TopicId(t))),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn heads_round_trip_and_nothing_shorter_or_longer_decodes(
+            appended_ms: i64,
+            entries in proptest::collection::vec(entries(), 0..8),
+        ) {
+            let head = Head { appended_ms, entries };
+            let bytes = head.encode();
+            prop_assert_eq!(&Head::decode(&bytes).unwrap(), &head);
+            for len in 0..bytes.len() {
+                prop_assert!(Head::decode(&bytes[..len]).is_err());
+            }
+            prop_assert!(Head::decode(&[&bytes[..], &[0]].concat()).is_err());
+        }
+
+        #[test]
+        fn no_bytes_make_the_decoder_panic(bytes: Vec<u8>) {
+            let _ = Head::decode(&bytes);
+            let _ = Head::decode(&[&[VERSION][..], &bytes].concat());
+        }
+    }
+
+    #[test]
+    fn stored_bytes_do_not_change() {
+        let partition = PartitionId {
+            topic: TopicId(7),
+            index: PartitionIndex(3),
+        };
+        let full = BatchEntry {
+            partition,
+            base_offset: Offset(1_000_000_007),
+            leader_epoch: LeaderEpoch(9),
+            offsets: 500,
+            max_timestamp: 1_700_000_000_123,
+            log_time: true,
+            producer: Some(ProducerStamp {
+                id: ProducerId(4001),
+                epoch: ProducerEpoch(2),
+                base_sequence: 77,
+            }),
+            key: Some(KeyStamp {
+                key: Bytes::from_static(b"order-1"),
+                fingerprint: 0xfeed_beef,
+            }),
+        };
+        let plain = BatchEntry {
+            log_time: false,
+            producer: None,
+            key: None,
+            base_offset: Offset(1_000_000_507),
+            ..full.clone()
+        };
+        let head = Head {
+            appended_ms: 1_700_000_000_200,
+            entries: vec![
+                Entry::Batch(full),
+                Entry::Batch(plain),
+                Entry::Expire {
+                    partition,
+                    producers_until_ms: 1_699_900_000_000,
+                    keys_until_ms: i64::MIN,
+                },
+                Entry::Forget(TopicId(6)),
+            ],
+        };
+        tidemark_golden::newest(
+            "checkpoint/frame-head-v1",
+            &head,
+            |h| h.encode().to_vec(),
+            Head::decode,
+        );
+    }
+
+    #[test]
+    fn a_batchs_prefix_is_reproduced_from_the_head() {
+        let mut builder = tidemark_records::BatchBuilder::new(tidemark_records::Compression::None);
+        builder
+            .push(5, None, Some(&Bytes::from_static(b"v")), &[])
+            .unwrap();
+        let batch = builder.build().unwrap();
+        let entry = BatchEntry {
+            partition: PartitionId {
+                topic: TopicId(1),
+                index: PartitionIndex(0),
+            },
+            base_offset: Offset(42),
+            leader_epoch: LeaderEpoch(3),
+            offsets: 1,
+            max_timestamp: 5,
+            log_time: false,
+            producer: None,
+            key: None,
+        };
+        assert_eq!(
+            entry.prefix(batch.bytes().len(), batch.header().crc),
+            batch.patched_prefix(Offset(42), LeaderEpoch(3))
+        );
+    }
+}

@@ -25,6 +25,7 @@ mod actor;
 mod admit;
 mod append;
 mod checkpoint;
+mod cold;
 mod config;
 mod env;
 mod error;

@@ -14,6 +14,7 @@ use tidemark_types::{
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::append::AppendFuture;
+use crate::cold::ColdCache;
 use crate::env::Env;
 use crate::owner::Inbox;
 use crate::pids::ProducerIds;
@@ -54,6 +55,7 @@ impl Log {
     ) -> Self {
         let env = Arc::new(Env {
             cache: TailCache::new(config.tail_cache_bytes),
+            cold: ColdCache::new(config.cold_cache_bytes),
             config,
             leases,
             clock,

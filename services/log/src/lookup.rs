@@ -79,7 +79,7 @@ async fn max_timestamp(
     let Some((ms, base)) = view.state.read().max_timestamp else {
         return Ok(ListedOffset::NONE);
     };
-    let found = read::read(shard, view, base, 0, true).await?;
+    let found = read::read(&env.cold, shard, view, base, 0, true).await?;
     let Some(batch) = found.into_iter().next() else {
         return Ok(ListedOffset::NONE);
     };
@@ -106,7 +106,7 @@ async fn by_time(
     }
     let mut found: Option<StoredBatch> = None;
     if log_start < tail_start {
-        found = cold_by_time(shard, view.id, log_start, tail_start, ms).await?;
+        found = cold_by_time(env, shard, view.id, log_start, tail_start, ms).await?;
     }
     if found.is_none() {
         let shown = view.state.read();
@@ -124,6 +124,7 @@ async fn by_time(
 
 /// The first batch of `[from, until)` that has a timestamp at or after `ms`, out of the journal.
 async fn cold_by_time(
+    env: &Env,
     shard: &Shard,
     partition: PartitionId,
     from: Offset,
@@ -144,6 +145,7 @@ async fn cold_by_time(
         let mut found = None;
         let start = mark.offset.max(from);
         scan(
+            &env.cold,
             shard,
             partition,
             start,
@@ -212,8 +214,10 @@ pub(crate) fn epoch_end(
         .get(after)
         .map_or(shown.high_watermark, |(_, start)| *start);
     let known = after.checked_sub(1).and_then(|i| shown.epochs.get(i));
-    EpochEnd {
-        epoch: known.map_or(epoch, |(known, _)| *known),
-        end,
-    }
+    // Entries are added by an epoch's first batch: the current epoch is known without one.
+    let epoch = match known {
+        Some((known, _)) if epoch < current => *known,
+        _ => epoch,
+    };
+    EpochEnd { epoch, end }
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tidemark_journal::{Committed, Writer, WriterEnd};
+use tidemark_journal::{Committed, Writer};
 use tidemark_lease::{OwnerError, OwnershipState, RollError, Rolled};
 use tidemark_runtime::{FastMap, FastSet};
 use tidemark_types::{Lsn, Ownership, PartitionId, TopicId};
@@ -73,6 +73,8 @@ pub(crate) struct Owner {
     marking: Option<BoxFuture<'static, Result<(), OwnerError>>>,
     rolling: Option<BoxFuture<'static, Result<Rolled, RollError>>>,
     roll_not_before: Instant,
+    /// Why the open extent takes no more frames; the next one may.
+    stuck: Option<String>,
     expire_at: Instant,
     state: CommittedState,
     flights: FastMap<PartitionId, Flight>,
@@ -221,8 +223,4 @@ async fn poll_option<T>(slot: &mut Option<BoxFuture<'static, T>>) -> T {
         }
         None => std::future::pending().await,
     }
-}
-
-fn ended_text(why: &WriterEnd) -> String {
-    why.to_string()
 }

@@ -65,7 +65,8 @@ pub(crate) async fn fetch(
         }
         let failed = slots.iter().any(|s| s.answer.error.is_some());
         let enough = total >= request.min_bytes && (total > 0 || request.min_bytes == 0);
-        if failed || enough || total >= request.max_bytes || env.clock.now() >= deadline {
+        let over = slots.iter().any(|s| s.shard.is_none()) || slots.is_empty();
+        if failed || over || enough || total >= request.max_bytes || env.clock.now() >= deadline {
             break;
         }
         register(&slots, &wake);
@@ -171,7 +172,10 @@ async fn fill(env: &Env, slot: &mut Slot<'_>, request: &FetchRequest, total: usi
         .max_bytes
         .saturating_sub(total)
         .min(slot.want.max_bytes.saturating_sub(slot.bytes));
-    match read::read(shard, &view, slot.next, room, total == 0).await {
+    if room == 0 && total > 0 {
+        return 0;
+    }
+    match read::read(&env.cold, shard, &view, slot.next, room, total == 0).await {
         Ok(batches) => take(slot, batches),
         Err(error) => {
             tracing::warn!(partition = %view.id, "fetch: {error}");

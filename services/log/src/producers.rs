@@ -80,13 +80,14 @@ impl Producer {
     }
 }
 
-/// The producers of one partition. Keyed by ids that clients choose, so not hashed.
+/// The producers of one partition. Keyed by ids that clients choose, so not hashed; boxed, so that a partition
+/// with one producer does not pay for a whole tree node of them.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Producers(BTreeMap<ProducerId, Producer>);
+pub(crate) struct Producers(BTreeMap<ProducerId, Box<Producer>>);
 
 impl Producers {
     pub(crate) fn get(&self, id: ProducerId) -> Option<&Producer> {
-        self.0.get(&id)
+        self.0.get(&id).map(AsRef::as_ref)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -94,17 +95,17 @@ impl Producers {
     }
 
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (&ProducerId, &Producer)> {
-        self.0.iter()
+        self.0.iter().map(|(id, producer)| (id, producer.as_ref()))
     }
 
     pub(crate) fn restore(&mut self, id: ProducerId, producer: Producer) {
-        self.0.insert(id, producer);
+        self.0.insert(id, Box::new(producer));
     }
 
     pub(crate) fn apply(&mut self, stamp: &ProducerStamp, batch: &BatchEntry, appended_ms: i64) {
         self.0
             .entry(stamp.id)
-            .or_insert_with(|| Producer::new(stamp.epoch))
+            .or_insert_with(|| Box::new(Producer::new(stamp.epoch)))
             .apply(stamp, batch, appended_ms);
     }
 

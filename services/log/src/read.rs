@@ -2,19 +2,16 @@
 
 use std::sync::Arc;
 
-use tidemark_journal::{Frame, FrameKind, Reader};
+use tidemark_journal::{FrameKind, Reader};
 use tidemark_types::{DecodeError, Lsn, Offset, PartitionId};
 
 use crate::checkpoint::Assembler;
+use crate::cold::{ColdCache, READ_BYTES};
 use crate::error::ReadError;
 use crate::head::Head;
 use crate::index::{Index, ReadableExtent, Starts, starts_of};
-use crate::owner::stored;
 use crate::shard::{Readables, Shard};
 use crate::view::{StoredBatch, View};
-
-/// Bytes of one read from the journal.
-const READ_BYTES: usize = 1 << 20;
 
 impl From<tidemark_journal::ReadError> for ReadError {
     fn from(error: tidemark_journal::ReadError) -> Self {
@@ -31,6 +28,7 @@ impl From<DecodeError> for ReadError {
 /// Batches from the one that holds `from` on, at most `bytes_max` of them unless the first is larger and
 /// `oversized` allows that. Empty at the end of the log, or when the first does not fit.
 pub(crate) async fn read(
+    cold: &ColdCache,
     shard: &Shard,
     view: &View,
     from: Offset,
@@ -46,7 +44,7 @@ pub(crate) async fn read(
     let mut next = from;
     let tail_start = view.state.read().tail_start();
     if next < tail_start {
-        let more = scan(shard, view.id, next, tail_start, None, &mut |batch| {
+        let more = scan(cold, shard, view.id, next, tail_start, None, &mut |batch| {
             next = batch.end;
             take.offer(batch)
         })
@@ -90,6 +88,7 @@ impl Take {
 /// Visits a partition's batches that end above `from` and begin below `until`, in order, out of the journal,
 /// until `visit` answers `false`; then the answer is `false` too. `hint` says where to begin when that is known.
 pub(crate) async fn scan(
+    cold: &ColdCache,
     shard: &Shard,
     partition: PartitionId,
     from: Offset,
@@ -112,9 +111,9 @@ pub(crate) async fn scan(
         let Some(mut lsn) = start else { continue };
         let end = extent.end();
         while lsn < end && next < until {
-            for frame in reader.read(&extent.extent, lsn, end, READ_BYTES).await? {
+            for frame in cold.frames(&reader, extent, lsn, end).await? {
                 lsn = frame.lsn.next();
-                for batch in batches_of(&frame, partition)? {
+                for batch in frame.batches(partition) {
                     if batch.end <= next {
                         continue;
                     }
@@ -133,21 +132,6 @@ pub(crate) async fn scan(
         }
     }
     Ok(true)
-}
-
-fn batches_of(frame: &Frame, partition: PartitionId) -> Result<Vec<StoredBatch>, DecodeError> {
-    if frame.body.kind != FrameKind::Data {
-        return Ok(Vec::new());
-    }
-    let head = Head::decode(&frame.body.head)?;
-    let ours = head.batches().zip(&frame.body.parts);
-    Ok(ours
-        .filter(|(batch, _)| batch.partition == partition)
-        .map(|(batch, part)| {
-            let prefix = batch.prefix(part.bytes.len(), part.crc);
-            stored(batch, bytes::Bytes::copy_from_slice(&prefix), &part.bytes)
-        })
-        .collect())
 }
 
 /// The extent that holds an offset: the last one whose checkpoint does not lie behind it.

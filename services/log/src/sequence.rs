@@ -28,7 +28,7 @@ pub(crate) struct Flight {
     /// The newest frame with a change of this partition.
     last_ticket: Ticket,
     changes: usize,
-    producers: BTreeMap<ProducerId, (Producer, Ticket)>,
+    producers: BTreeMap<ProducerId, Box<(Producer, Ticket)>>,
     keys: BTreeMap<Bytes, (Keyed, Ticket)>,
     producers_until_ms: i64,
     keys_until_ms: i64,
@@ -86,7 +86,7 @@ impl Flight {
             let known = producer(state, Some(self), stamp.id).map(|(known, _)| known);
             let mut next = known.unwrap_or_else(|| Producer::new(stamp.epoch));
             next.apply(stamp, batch, appended_ms);
-            self.producers.insert(stamp.id, (next, ticket));
+            self.producers.insert(stamp.id, Box::new((next, ticket)));
         }
         if let Some(KeyStamp { key, fingerprint }) = &batch.key {
             let keyed = Keyed {
@@ -125,7 +125,10 @@ impl Flight {
     pub(crate) fn settle(&mut self, ticket: Ticket, producer: Option<ProducerId>) -> bool {
         self.changes -= 1;
         if let Some(id) = producer
-            && self.producers.get(&id).is_some_and(|(_, t)| *t <= ticket)
+            && self
+                .producers
+                .get(&id)
+                .is_some_and(|known| known.1 <= ticket)
         {
             self.producers.remove(&id);
         }
@@ -147,8 +150,8 @@ fn producer(
     flight: Option<&Flight>,
     id: ProducerId,
 ) -> Option<(Producer, Option<Ticket>)> {
-    if let Some((producer, ticket)) = flight.and_then(|f| f.producers.get(&id)) {
-        return Some((*producer, Some(*ticket)));
+    if let Some(known) = flight.and_then(|f| f.producers.get(&id)) {
+        return Some((known.0, Some(known.1)));
     }
     let expired_ms = flight.map_or(i64::MIN, |f| f.producers_until_ms);
     let committed = state.producers.get(id)?;
@@ -243,3 +246,6 @@ fn check_producer(
         Decision::Refuse(refusal, wait)
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -153,3 +153,47 @@ impl TailCache {
         self.ring.lock().bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tidemark_types::{PartitionIndex, TopicId};
+
+    use super::*;
+
+    #[test]
+    fn the_cache_keeps_to_its_budget_and_drops_the_oldest_of_all_partitions() {
+        let cache = TailCache::new(10 * (1_000 + BATCH_OVERHEAD_BYTES));
+        let state = PartitionState::default();
+        let views: Vec<Arc<View>> = (0..2)
+            .map(|index| {
+                let id = PartitionId {
+                    topic: TopicId(1),
+                    index: PartitionIndex(index),
+                };
+                Arc::new(View::new(id, &state))
+            })
+            .collect();
+        for i in 0..40i64 {
+            let view = &views[usize::from(i % 4 == 0)];
+            let base = view.state.read().high_watermark;
+            let batch = StoredBatch {
+                base,
+                end: Offset(base.0 + 1),
+                max_timestamp: 0,
+                prefix: Bytes::from_static(&[0; 21]),
+                rest: Bytes::from_static(&[0; 979]),
+            };
+            view.publish(&state, batch);
+            cache.account([(Arc::clone(view), 1_000)]);
+            assert!(cache.bytes() <= 10 * (1_000 + BATCH_OVERHEAD_BYTES));
+        }
+        let held = |view: &View| {
+            let shown = view.state.read();
+            (shown.tail_start().0, shown.high_watermark.0)
+        };
+        assert_eq!((held(&views[0]), held(&views[1])), ((22, 30), (8, 10)));
+        let shown = views[0].state.read();
+        let from: Vec<i64> = shown.tail_from(Offset(27)).map(|b| b.base.0).collect();
+        assert_eq!(from, [27, 28, 29]);
+    }
+}

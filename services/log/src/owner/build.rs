@@ -68,6 +68,11 @@ impl Owner {
             let _ = reply.send(Err(AppendError::NoSuchPartition));
             return;
         }
+        if let Some(why) = &self.stuck {
+            let (shard, why) = (self.shard.id, why.clone());
+            let _ = reply.send(Err(AppendError::Storage { shard, why }));
+            return;
+        }
         let header = *batch.header();
         let leader_epoch = leader_epoch(leader_epoch_base, self.ownership.epoch.0);
         let want = Want {

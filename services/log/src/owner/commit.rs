@@ -9,8 +9,8 @@ use tidemark_records::PREFIX_BYTES;
 use tidemark_runtime::{Invariant, check_invariant};
 use tidemark_types::PartitionId;
 
+use super::Owner;
 use super::build::Pending;
-use super::{Owner, ended_text};
 use crate::head::{BatchEntry, Entry, Head};
 use crate::state::PartitionState;
 use crate::view::{StoredBatch, View};
@@ -32,7 +32,12 @@ impl Owner {
         match seen.ended {
             // The roll in progress retires it; its outcome decides.
             Some(WriterEnd::Retired) if self.rolling.is_some() => Ok(()),
-            Some(why) => Err(ended_text(&why)),
+            // Reads go on, appends are refused, and the shard moves on once the log nodes can.
+            Some(why @ (WriterEnd::Full { .. } | WriterEnd::Storage { .. })) => {
+                self.on_stuck(&why);
+                Ok(())
+            }
+            Some(why) => Err(why.to_string()),
             None if gone && self.rolling.is_none() => Err("the journal writer is gone".to_owned()),
             None => Ok(()),
         }

@@ -14,6 +14,8 @@ use crate::index::{Index, ReadableExtent};
 
 /// Pause before a roll that did not happen is tried again.
 const RETRY: Duration = Duration::from_secs(5);
+/// Pause before a shard whose writer ended moves on: a log node that just failed is not asked at once.
+const STUCK_PAUSE: Duration = Duration::from_millis(100);
 /// Pause before the outcome of a roll is asked for again.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -43,6 +45,17 @@ impl Owner {
         self.writer.bytes().saturating_sub(self.checkpoint_bytes) >= self.env.config.roll_bytes
     }
 
+    /// The writer ended for want of replicas: everything in flight waits for the next extent.
+    pub(super) fn on_stuck(&mut self, why: &WriterEnd) {
+        if self.stuck.is_none() {
+            tracing::warn!(shard = %self.shard.id, "{why}");
+            self.stuck = Some(why.to_string());
+        }
+        if self.rolling.is_none() {
+            self.start_roll(STUCK_PAUSE);
+        }
+    }
+
     fn start_roll(&mut self, pause: Duration) {
         // J2: from here nothing above this end is committed, acked or shown until the outcome is known.
         let proposed_end = self.writer.freeze();
@@ -66,6 +79,9 @@ impl Owner {
                 tracing::info!(shard = %self.shard.id, "{error}");
                 let jitter = Duration::from_millis(self.env.entropy.below(1_000));
                 self.roll_not_before = self.env.clock.now() + RETRY + jitter;
+                if self.stuck.is_some() {
+                    self.start_roll(RETRY + jitter);
+                }
                 self.on_committed(false)
             }
             Err(error @ RollError::Unknown(_)) => {
@@ -129,6 +145,7 @@ impl Owner {
         self.committed = writer.committed();
         self.committed.mark_changed();
         self.writer = writer;
+        self.stuck = None;
     }
 }
 

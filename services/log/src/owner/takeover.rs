@@ -127,6 +127,7 @@ async fn checkpointed(
         marking: None,
         rolling: None,
         roll_not_before: now,
+        stuck: None,
         expire_at: now + expire::PERIOD,
         state,
         flights: FastMap::default(),

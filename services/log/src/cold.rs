@@ -1,0 +1,133 @@
+//! Frames read back from the journal, kept for a while.
+//!
+//! A shard multiplexes its partitions, so whoever catches up on several of them reads the same frames once per
+//! partition. A frame never changes (J7) and only frames below a committed or sealed end get here (J6), so nothing
+//! here is ever stale.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tidemark_journal::{ExtentId, Frame, FrameKind, Reader};
+use tidemark_records::PREFIX_BYTES;
+use tidemark_runtime::FastMap;
+use tidemark_types::{Lsn, PartitionId};
+
+use crate::error::ReadError;
+use crate::head::Head;
+use crate::index::ReadableExtent;
+use crate::owner::stored;
+use crate::view::StoredBatch;
+
+/// Bytes of one read from the journal.
+pub(crate) const READ_BYTES: usize = 1 << 20;
+/// Bookkeeping a kept frame costs beside its bytes.
+const FRAME_OVERHEAD_BYTES: usize = 512;
+
+/// A frame, decoded.
+#[derive(Debug)]
+pub(crate) struct ColdFrame {
+    pub(crate) lsn: Lsn,
+    /// Absent for a frame without data.
+    data: Option<(Head, Vec<(Bytes, u32)>)>,
+    cost: usize,
+}
+
+impl ColdFrame {
+    fn decode(frame: Frame) -> Result<Self, ReadError> {
+        let cost = frame.encoded_len() + FRAME_OVERHEAD_BYTES;
+        let data = if frame.body.kind == FrameKind::Data {
+            let head = Head::decode(&frame.body.head)?;
+            let parts = frame.body.parts.into_iter().map(|p| (p.bytes, p.crc));
+            Some((head, parts.collect()))
+        } else {
+            None
+        };
+        Ok(Self {
+            lsn: frame.lsn,
+            data,
+            cost,
+        })
+    }
+
+    /// The frame's batches of one partition, in order.
+    pub(crate) fn batches(&self, partition: PartitionId) -> impl Iterator<Item = StoredBatch> {
+        let (head, parts) = self.data.as_ref().map(|(h, p)| (h, p)).unzip();
+        let entries = head.into_iter().flat_map(Head::batches);
+        let ours = entries.zip(parts.into_iter().flatten());
+        ours.filter(move |(batch, _)| batch.partition == partition)
+            .map(|(batch, (bytes, crc))| {
+                let prefix: [u8; PREFIX_BYTES] = batch.prefix(bytes.len(), *crc);
+                stored(batch, Bytes::copy_from_slice(&prefix), bytes)
+            })
+    }
+}
+
+/// The kept frames of all shards, first in, first out.
+#[derive(Debug)]
+pub(crate) struct ColdCache {
+    bytes_max: usize,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    bytes: usize,
+    frames: FastMap<(ExtentKey, u64), Arc<ColdFrame>>,
+    order: VecDeque<(ExtentKey, u64)>,
+}
+
+/// An extent's id as hashed words.
+type ExtentKey = (u32, u64);
+
+const fn key(extent: ExtentId, lsn: Lsn) -> (ExtentKey, u64) {
+    ((extent.shard.0, extent.index.0), lsn.0)
+}
+
+impl ColdCache {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self {
+            bytes_max,
+            kept: Mutex::default(),
+        }
+    }
+
+    /// The frame at `lsn` and those after it that are at hand, at least one. `end` is never passed (J6).
+    pub(crate) async fn frames(
+        &self,
+        reader: &Reader,
+        extent: &ReadableExtent,
+        lsn: Lsn,
+        end: Lsn,
+    ) -> Result<Vec<Arc<ColdFrame>>, ReadError> {
+        if let Some(frame) = self.kept.lock().frames.get(&key(extent.extent.id, lsn)) {
+            return Ok(vec![Arc::clone(frame)]);
+        }
+        let read = reader.read(&extent.extent, lsn, end, READ_BYTES).await?;
+        let mut frames = Vec::with_capacity(read.len());
+        for frame in read {
+            frames.push(Arc::new(ColdFrame::decode(frame)?));
+        }
+        self.keep(extent.extent.id, &frames);
+        Ok(frames)
+    }
+
+    fn keep(&self, extent: ExtentId, frames: &[Arc<ColdFrame>]) {
+        let mut kept = self.kept.lock();
+        for frame in frames {
+            let key = key(extent, frame.lsn);
+            if kept.frames.insert(key, Arc::clone(frame)).is_none() {
+                kept.bytes += frame.cost;
+                kept.order.push_back(key);
+            }
+        }
+        while kept.bytes > self.bytes_max
+            && let Some(oldest) = kept.order.pop_front()
+        {
+            if let Some(frame) = kept.frames.remove(&oldest) {
+                kept.bytes -= frame.cost;
+            }
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Offsets by position, time and leader epoch.
+
+use tidemark_log::{EpochEnd, Isolation, OffsetSpec};
+use tidemark_records::{BatchBuilder, Compression};
+use tidemark_types::{Coded, ErrorCode, LeaderEpoch, Offset};
+
+use crate::world::{BASE_MS, P0, Process, TENANT, World};
+
+async fn find(
+    p: &Process,
+    topic: &std::sync::Arc<tidemark_topics::Topic>,
+    spec: OffsetSpec,
+) -> (i64, i64) {
+    let isolation = Isolation::ReadUncommitted;
+    let found = p.log.list_offset(&TENANT, topic, P0, spec, isolation).await;
+    let found = found.unwrap();
+    (found.offset.0, found.timestamp_ms)
+}
+
+#[tokio::test(start_paused = true)]
+async fn offsets_are_found_by_time_in_memory_and_in_the_journal() {
+    for cache in [0, 2_000, 1 << 20] {
+        let mut world = World::new(40);
+        world.config.tail_cache_bytes = cache;
+        world.config.roll_bytes = 20_000;
+        let p = world.start().await;
+        let topic = p.topic("t", 1).await;
+        assert_eq!(find(&p, &topic, OffsetSpec::MaxTimestamp).await, (-1, -1));
+        assert_eq!(find(&p, &topic, OffsetSpec::Timestamp(0)).await, (-1, -1));
+        assert_eq!(find(&p, &topic, OffsetSpec::Earliest).await, (0, -1));
+        assert_eq!(find(&p, &topic, OffsetSpec::Latest).await, (0, -1));
+        // Batches of two records; times grow by 10, but every tenth batch lies back by 500.
+        let time = |record: i64| {
+            let batch = record / 2;
+            BASE_MS - 1_000_000 + record * 10 - if batch % 10 == 9 { 500 } else { 0 }
+        };
+        for batch in 0..200 {
+            let mut builder = BatchBuilder::new(Compression::None);
+            for record in [2 * batch, 2 * batch + 1] {
+                let value = "x".repeat(200);
+                builder
+                    .push(time(record), None, Some(value.as_bytes()), &[])
+                    .unwrap();
+            }
+            p.send(&topic, builder.build().unwrap()).await.unwrap();
+        }
+        for at in (-700..4_100).step_by(35) {
+            let ms = BASE_MS - 1_000_000 + at;
+            // Kafka's rule: the first batch whose largest timestamp reaches it, then the first record of it.
+            let expected = (0..200)
+                .find(|b| time(2 * b + 1) >= ms)
+                .map(|b| if time(2 * b) >= ms { 2 * b } else { 2 * b + 1 });
+            let expected = expected.map_or((-1, -1), |r| (r, time(r)));
+            let found = find(&p, &topic, OffsetSpec::Timestamp(ms)).await;
+            assert_eq!(found, expected, "time {at}, cache {cache}");
+        }
+        let newest = (0..400).map(time).max().unwrap();
+        let first = (0..400).find(|r| time(*r) == newest).unwrap();
+        assert_eq!(
+            find(&p, &topic, OffsetSpec::MaxTimestamp).await,
+            (first, newest)
+        );
+        assert_eq!(find(&p, &topic, OffsetSpec::Latest).await, (400, -1));
+        assert_eq!(find(&p, &topic, OffsetSpec::EarliestLocal).await, (0, -1));
+        assert_eq!(find(&p, &topic, OffsetSpec::LatestTiered).await, (-1, -1));
+    }
+}
+
+/// K1: the end of the log is claimed only with a proof that began after the request.
+#[tokio::test(start_paused = true)]
+async fn latest_needs_proof_and_a_zombie_has_none() {
+    let world = World::new(41);
+    let zombie = world.start().await;
+    let topic = zombie.topic("t", 1).await;
+    zombie.append(&topic, &["a"]).await.unwrap();
+    let list = |p: &Process| {
+        let (log, topic) = (p.log.clone(), topic.clone());
+        let spec = OffsetSpec::Latest;
+        async move {
+            log.list_offset(&TENANT, &topic, P0, spec, Isolation::ReadUncommitted)
+                .await
+        }
+    };
+    world.replicas[0].set_reachable(false);
+    let err = list(&zombie).await.unwrap_err();
+    assert_eq!(err.code(), ErrorCode::OffsetNotAvailable);
+    world.replicas[0].set_reachable(true);
+    let next = world.start().await;
+    let err = list(&zombie).await.unwrap_err();
+    assert_eq!(err.code(), ErrorCode::NotLeader);
+    assert_eq!(list(&next).await.unwrap().offset, Offset(1));
+}
+
+/// K6.
+#[tokio::test(start_paused = true)]
+async fn leader_epochs_end_where_the_next_one_began() {
+    let world = World::new(42);
+    let mut starts = Vec::new();
+    for round in 0..4 {
+        let p = world.start().await;
+        let topic = if round == 0 {
+            p.topic("t", 1).await
+        } else {
+            p.find("t").await
+        };
+        // The third owner appends nothing: its epoch gets no entry.
+        if round != 2 {
+            let ack = p.append(&topic, &["a", "b"]).await.unwrap();
+            starts.push((ack.leader_epoch, ack.base_offset));
+        }
+        if round == 3 {
+            let end = |epoch: i32| {
+                p.log
+                    .leader_epoch_end(&TENANT, &topic, P0, None, LeaderEpoch(epoch))
+                    .unwrap()
+            };
+            let is = |epoch: LeaderEpoch, end: i64| EpochEnd {
+                epoch,
+                end: Offset(end),
+            };
+            let [(first, _), (second, at), (last, last_at)] = starts[..] else {
+                panic!("three owners appended");
+            };
+            assert_eq!((at.0, last_at.0), (2, 4));
+            assert_eq!(last.0, second.0 + 2);
+            assert_eq!(end(first.0), is(first, 2));
+            assert_eq!(end(second.0), is(second, 4));
+            assert_eq!(end(second.0 + 1), is(second, 4));
+            assert_eq!(end(last.0), is(last, 6));
+            assert_eq!(end(first.0 - 1), is(LeaderEpoch(first.0 - 1), 0));
+            assert_eq!(end(last.0 + 1), is(LeaderEpoch(-1), -1));
+            let stale = Some(second);
+            let refused = p.log.leader_epoch_end(&TENANT, &topic, P0, stale, first);
+            assert_eq!(refused.unwrap_err().code(), ErrorCode::FencedLeaderEpoch);
+        }
+        p.stop().await;
+    }
+}

@@ -1,0 +1,13 @@
+//! The log over an in-memory metadata store and in-memory log nodes, under paused time.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that unwraps an error fails, as it should"
+)]
+
+mod appends;
+mod lookups;
+mod reads;
+mod restarts;
+mod rolls;
+mod world;

@@ -1,0 +1,170 @@
+//! Fetch: byte rules, long poll, the tail cache and the journal behind it.
+
+use std::time::Duration;
+
+use tidemark_types::{ErrorCode, LeaderEpoch, PartitionIndex};
+
+use crate::world::{P0, TENANT, World, batches, fetch_of, values};
+
+#[tokio::test(start_paused = true)]
+async fn a_long_poll_wakes_on_data_and_gives_up_at_its_deadline() {
+    let world = World::new(20);
+    let p = world.start().await;
+    let topic = p.topic("t", 2).await;
+    let mut request = fetch_of(&topic, &[(P0, 0), (PartitionIndex(1), 0)]);
+    request.max_wait = Duration::from_secs(30);
+    let started = world.clock.now();
+    let empty = p.log.fetch(&TENANT, request.clone()).await;
+    assert_eq!(world.clock.now() - started, Duration::from_secs(30));
+    assert!(
+        empty
+            .iter()
+            .all(|f| f.error.is_none() && f.batches.is_empty())
+    );
+
+    let started = world.clock.now();
+    let (fetched, ()) = tokio::join!(p.log.fetch(&TENANT, request), async {
+        world.clock.sleep(Duration::from_secs(2)).await;
+        p.append(&topic, &["here"]).await.unwrap();
+    });
+    assert_eq!(world.clock.now() - started, Duration::from_secs(2));
+    assert_eq!(values(&fetched[0]), [(0, "here".to_owned())]);
+    assert_eq!(fetched[0].high_watermark.0, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn min_bytes_gathers_and_the_deadline_answers_with_what_there_is() {
+    let world = World::new(21);
+    let p = world.start().await;
+    let topic = p.topic("t", 1).await;
+    let mut request = fetch_of(&topic, &[(P0, 0)]);
+    request.max_wait = Duration::from_secs(30);
+    request.min_bytes = 500;
+    let append = async {
+        for _ in 0..3 {
+            world.clock.sleep(Duration::from_secs(1)).await;
+            p.append(&topic, &["x".repeat(200).as_str()]).await.unwrap();
+        }
+    };
+    let started = world.clock.now();
+    let (fetched, ()) = tokio::join!(p.log.fetch(&TENANT, request.clone()), append);
+    assert_eq!(world.clock.now() - started, Duration::from_secs(3));
+    let gathered = values(&fetched[0]).len();
+    assert!(gathered == 2 || gathered == 3, "{gathered}");
+    request.partitions[0].offset.0 = 2;
+    let fetched = p.log.fetch(&TENANT, request).await;
+    assert_eq!(values(&fetched[0]).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_batch_is_returned_whatever_its_size_and_no_other() {
+    let world = World::new(22);
+    let p = world.start().await;
+    let topic = p.topic("t", 2).await;
+    let other = PartitionIndex(1);
+    for _ in 0..3 {
+        p.append(&topic, &["x".repeat(1_000).as_str()])
+            .await
+            .unwrap();
+        let batch = p.batch(&["y".repeat(1_000).as_str()]);
+        let options = tidemark_log::AppendOptions::default();
+        let sent = p.log.append(&TENANT, &topic, other, batch, options);
+        sent.await.unwrap();
+    }
+    let mut request = fetch_of(&topic, &[(P0, 0), (other, 0)]);
+    request.max_bytes = 10;
+    let fetched = p.log.fetch(&TENANT, request.clone()).await;
+    assert_eq!(batches(&fetched[0]).len(), 1);
+    assert_eq!(batches(&fetched[1]).len(), 0);
+    request.max_bytes = 1 << 20;
+    request.partitions[0].max_bytes = 1;
+    request.partitions[1].max_bytes = 2_500;
+    let fetched = p.log.fetch(&TENANT, request).await;
+    assert_eq!(batches(&fetched[0]).len(), 1);
+    assert_eq!(batches(&fetched[1]).len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_offset_inside_a_batch_returns_the_whole_batch() {
+    let world = World::new(23);
+    let p = world.start().await;
+    let topic = p.topic("t", 1).await;
+    p.append(&topic, &["a", "b", "c"]).await.unwrap();
+    p.append(&topic, &["d"]).await.unwrap();
+    let fetched = p.fetch(&topic, P0, 1, 1 << 20).await;
+    assert_eq!(values(&fetched).first(), Some(&(0, "a".to_owned())));
+    assert_eq!(values(&fetched).len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_cache_dropped_comes_from_the_journal_the_same() {
+    for cache in [0, 3_000, 1 << 20] {
+        let mut world = World::new(24);
+        world.config.tail_cache_bytes = cache;
+        let p = world.start().await;
+        let topic = p.topic("t", 3).await;
+        for i in 0..300 {
+            let index = PartitionIndex(i % 3);
+            let batch = p.batch(&[&format!("{i}"), "x".repeat(400).as_str()]);
+            let options = tidemark_log::AppendOptions::default();
+            let sent = p.log.append(&TENANT, &topic, index, batch, options);
+            sent.await.unwrap();
+        }
+        for index in 0..3 {
+            let read = p.read_all(&topic, PartitionIndex(index), 0).await;
+            assert_eq!(read.len(), 200, "cache of {cache}");
+            for (i, (offset, value)) in read.iter().enumerate() {
+                assert_eq!(*offset, i as i64);
+                if i % 2 == 0 {
+                    let i = i32::try_from(i).unwrap();
+                    assert_eq!(*value, format!("{}", i / 2 * 3 + index));
+                }
+            }
+            let middle = p.read_all(&topic, PartitionIndex(index), 77).await;
+            assert_eq!(middle[..], read[77..], "cache of {cache}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn offsets_outside_the_log_and_foreign_epochs_are_refused() {
+    let world = World::new(25);
+    let p = world.start().await;
+    let topic = p.topic("t", 1).await;
+    p.append(&topic, &["a"]).await.unwrap();
+    let fetched = p.fetch(&topic, P0, 2, 1 << 20).await;
+    assert_eq!(fetched.error, Some(ErrorCode::OffsetOutOfRange));
+    assert_eq!((fetched.log_start.0, fetched.high_watermark.0), (0, 1));
+    let fetched = p.fetch(&topic, P0, -1, 1 << 20).await;
+    assert_eq!(fetched.error, Some(ErrorCode::OffsetOutOfRange));
+    let fetched = p.fetch(&topic, PartitionIndex(5), 0, 1 << 20).await;
+    assert_eq!(fetched.error, Some(ErrorCode::UnknownTopicOrPartition));
+    let ours = p.log.offsets(&TENANT, &topic, P0).unwrap().leader_epoch;
+    for (epoch, error) in [
+        (ours.0 - 1, Some(ErrorCode::FencedLeaderEpoch)),
+        (ours.0, None),
+        (ours.0 + 1, Some(ErrorCode::UnknownLeaderEpoch)),
+    ] {
+        let mut request = fetch_of(&topic, &[(P0, 0)]);
+        request.partitions[0].current_leader_epoch = Some(LeaderEpoch(epoch));
+        assert_eq!(p.log.fetch(&TENANT, request).await[0].error, error);
+    }
+    // K2: without proof of ownership nobody is told that an offset does not exist.
+    world.replicas[0].set_reachable(false);
+    let fetched = p.fetch(&topic, P0, 2, 1 << 20).await;
+    assert_eq!(fetched.error, Some(ErrorCode::OffsetNotAvailable));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_fetch_learns_that_the_shard_is_lost() {
+    let world = World::new(26);
+    let p = world.start().await;
+    let topic = p.topic("t", 1).await;
+    let mut request = fetch_of(&topic, &[(P0, 0)]);
+    request.max_wait = Duration::from_secs(300);
+    let (fetched, ()) = tokio::join!(p.log.fetch(&TENANT, request), async {
+        world.clock.sleep(Duration::from_secs(1)).await;
+        p.tasks.shutdown(Duration::from_secs(60)).await.unwrap();
+    });
+    assert_eq!(fetched[0].error, Some(ErrorCode::NotLeader));
+}

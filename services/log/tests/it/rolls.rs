@@ -1,0 +1,100 @@
+//! Rolls under load.
+
+use std::time::Duration;
+
+use tidemark_meta::keys::extent::ExtentKey;
+use tidemark_meta::{MetaStore, Mode, keys};
+use tidemark_types::{Coded, ErrorCode, Offset, ShardId};
+
+use crate::world::{P0, World, idempotent};
+
+async fn extents(world: &World, shard: ShardId) -> usize {
+    let mut tx = world.store.begin();
+    let range = ExtentKey::of_shard(shard);
+    let rows = keys::scan::<ExtentKey>(tx.as_mut(), range, 1_000, Mode::Snapshot).await;
+    rows.unwrap().len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn rolls_under_load_keep_offsets_order_and_acks() {
+    for copies in [1, 3] {
+        let mut world = World::replicated(80, copies);
+        world.config.roll_bytes = 4_000;
+        let p = world.start().await;
+        let topic = p.topic("t", 1).await;
+        let shard = topic.partition(P0).unwrap().shard;
+        let mut sent = Vec::new();
+        for i in 0..400 {
+            sent.push(p.send(&topic, idempotent(1, 0, i * 3, 3)));
+            if i % 7 == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        for (i, sent) in sent.into_iter().enumerate() {
+            let ack = sent.await.unwrap();
+            assert_eq!(ack.base_offset, Offset(3 * i as i64));
+        }
+        let rolled = extents(&world, shard).await;
+        assert!(rolled > 5, "{rolled} extents");
+        let read = p.read_all(&topic, P0, 0).await;
+        assert_eq!(read.len(), 1_200);
+        p.stop().await;
+        let p = world.start().await;
+        assert_eq!(p.read_all(&topic, P0, 0).await, read);
+        let again = p.send(&topic, idempotent(1, 0, 399 * 3, 3)).await.unwrap();
+        assert!(again.duplicate);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_extent_with_data_rolls_at_its_age_and_an_idle_one_does_not() {
+    let mut world = World::new(81);
+    world.config.roll_age = Duration::from_secs(60);
+    let p = world.start().await;
+    let topic = p.topic("t", 1).await;
+    let shard = topic.partition(P0).unwrap().shard;
+    let before = extents(&world, shard).await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(extents(&world, shard).await, before);
+    p.append(&topic, &["v"]).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(extents(&world, shard).await, before + 1);
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(extents(&world, shard).await, before + 1);
+}
+
+/// J11: a lost replica is a reason to roll at once.
+#[tokio::test(start_paused = true)]
+async fn a_lost_replica_makes_the_shard_roll_to_the_others() {
+    let world = World::replicated(82, 3);
+    let p = world.start().await;
+    let topic = p.topic("t", 1).await;
+    let shard = topic.partition(P0).unwrap().shard;
+    p.append(&topic, &["a"]).await.unwrap();
+    let before = extents(&world, shard).await;
+    world.replicas[2].set_reachable(false);
+    p.append(&topic, &["b"]).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert!(extents(&world, shard).await > before);
+    p.append(&topic, &["c"]).await.unwrap();
+    assert_eq!(p.read_all(&topic, P0, 0).await.len(), 3);
+}
+
+/// A full log node: reads go on, appends are refused, and once there is room everything in flight is acked.
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_stops_appends_only_and_room_brings_them_back() {
+    let world = World::new(83);
+    let p = world.start().await;
+    let topic = p.topic("t", 1).await;
+    p.send(&topic, idempotent(1, 0, 0, 1)).await.unwrap();
+    world.replicas[0].set_full(true);
+    let stuck = p.send(&topic, idempotent(1, 0, 1, 1));
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let refused = p.send(&topic, idempotent(1, 0, 2, 1)).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::StorageError);
+    assert_eq!(p.read_all(&topic, P0, 0).await.len(), 1);
+    world.replicas[0].set_full(false);
+    assert_eq!(stuck.await.unwrap().base_offset, Offset(1));
+    let next = p.send(&topic, idempotent(1, 0, 2, 1)).await.unwrap();
+    assert_eq!(next.base_offset, Offset(2));
+}

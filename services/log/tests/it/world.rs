@@ -1,0 +1,269 @@
+//! A service of one node that can be started again and again over the same store and log nodes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidemark_journal::Nodes;
+use tidemark_journal::memory::MemoryReplica;
+use tidemark_lease::{LeaseConfig, Leases};
+use tidemark_log::{
+    AppendAck, AppendError, AppendFuture, AppendOptions, FetchPartition, FetchRequest,
+    FetchedPartition, Isolation, Log, LogConfig,
+};
+use tidemark_meta::sim::Sim;
+use tidemark_records::{Batch, BatchBuilder, Compression};
+use tidemark_runtime::{Clock, Entropy, Tasks};
+use tidemark_topics::{NewTopic, Topic, Topics};
+use tidemark_types::{NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, Tenant};
+
+pub(crate) const TENANT: Tenant = Tenant::default_without_auth();
+pub(crate) const BASE_MS: i64 = 1_700_000_000_000;
+pub(crate) const P0: PartitionIndex = PartitionIndex(0);
+
+pub(crate) struct World {
+    pub(crate) clock: Clock,
+    pub(crate) entropy: Entropy,
+    pub(crate) store: Sim,
+    pub(crate) replicas: Vec<MemoryReplica>,
+    nodes: Nodes,
+    pub(crate) config: LogConfig,
+}
+
+/// One start of the service.
+pub(crate) struct Process {
+    pub(crate) log: Log,
+    pub(crate) topics: Topics,
+    pub(crate) tasks: Tasks,
+    pub(crate) leases: Leases,
+    clock: Clock,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self::replicated(seed, 1)
+    }
+
+    pub(crate) fn replicated(seed: u64, copies: u64) -> Self {
+        let clock = Clock::simulated(BASE_MS);
+        let entropy = Entropy::seeded(seed);
+        let nodes = Nodes::new();
+        let replicas: Vec<MemoryReplica> = (1..=copies)
+            .map(|id| MemoryReplica::new(NodeId(100 + id), clock.clone(), entropy.clone()))
+            .collect();
+        for replica in &replicas {
+            nodes.insert(Arc::new(replica.clone()));
+        }
+        Self {
+            store: Sim::new(&clock),
+            clock,
+            entropy,
+            replicas,
+            nodes,
+            config: LogConfig {
+                shards: 2,
+                ..LogConfig::default()
+            },
+        }
+    }
+
+    /// Starts the service and waits until it serves. An earlier process that still runs is fenced.
+    pub(crate) async fn start(&self) -> Process {
+        let process = self.start_unready().await;
+        process.log.serving().await;
+        process
+    }
+
+    /// Starts the service.
+    pub(crate) async fn start_unready(&self) -> Process {
+        let store: Arc<Sim> = Arc::new(self.store.clone());
+        let (clock, entropy, node) = (&self.clock, &self.entropy, NodeId(1));
+        let incarnation = Leases::register(&self.store, clock, entropy, node)
+            .await
+            .unwrap();
+        let tasks = Tasks::new();
+        let copies = self.replicas.len();
+        let leases = Leases::new(
+            store.clone(),
+            self.nodes.clone(),
+            clock.clone(),
+            entropy.clone(),
+            tasks.clone(),
+            (node, incarnation),
+            LeaseConfig::replicated(copies, copies / 2 + 1),
+        );
+        leases.start_heartbeat();
+        let topics = Topics::new(
+            store.clone(),
+            clock.clone(),
+            entropy.clone(),
+            self.config.shards,
+        );
+        let log = Log::start(
+            self.config.clone(),
+            leases.clone(),
+            topics.clone(),
+            store,
+            clock.clone(),
+            entropy.clone(),
+            &tasks,
+        );
+        Process {
+            log,
+            topics,
+            tasks,
+            leases,
+            clock: clock.clone(),
+        }
+    }
+}
+
+impl Process {
+    pub(crate) async fn stop(self) {
+        self.tasks.shutdown(Duration::from_secs(60)).await.unwrap();
+    }
+
+    pub(crate) async fn topic(&self, name: &str, partitions: i32) -> Arc<Topic> {
+        self.topic_with(name, partitions, &[]).await
+    }
+
+    pub(crate) async fn topic_with(
+        &self,
+        name: &str,
+        partitions: i32,
+        config: &[(&str, &str)],
+    ) -> Arc<Topic> {
+        let config: BTreeMap<String, String> = config
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
+        let new = NewTopic {
+            name: name.to_owned(),
+            partitions: Some(partitions),
+            config,
+            validate_only: false,
+        };
+        self.topics.create(&TENANT, new).await.unwrap()
+    }
+
+    pub(crate) async fn find(&self, name: &str) -> Arc<Topic> {
+        self.topics.lookup(&TENANT, name).await.unwrap().unwrap()
+    }
+
+    pub(crate) fn send(&self, topic: &Arc<Topic>, batch: Batch) -> AppendFuture {
+        self.log
+            .append(&TENANT, topic, P0, batch, AppendOptions::default())
+    }
+
+    pub(crate) async fn append(
+        &self,
+        topic: &Arc<Topic>,
+        values: &[&str],
+    ) -> Result<AppendAck, AppendError> {
+        self.send(topic, self.batch(values)).await
+    }
+
+    pub(crate) fn batch(&self, values: &[&str]) -> Batch {
+        let mut builder = BatchBuilder::new(Compression::None);
+        for value in values {
+            let now = self.clock.wall_ms();
+            builder
+                .push(now, None, Some(value.as_bytes()), &[])
+                .unwrap();
+        }
+        builder.build().unwrap()
+    }
+
+    pub(crate) async fn fetch(
+        &self,
+        topic: &Arc<Topic>,
+        index: PartitionIndex,
+        offset: i64,
+        max_bytes: usize,
+    ) -> FetchedPartition {
+        let mut request = fetch_of(topic, &[(index, offset)]);
+        request.max_bytes = max_bytes;
+        request.partitions[0].max_bytes = max_bytes;
+        let mut fetched = self.log.fetch(&TENANT, request).await;
+        fetched.remove(0)
+    }
+
+    /// Every value of a partition from an offset on, with its offset.
+    pub(crate) async fn read_all(
+        &self,
+        topic: &Arc<Topic>,
+        index: PartitionIndex,
+        from: i64,
+    ) -> Vec<(i64, String)> {
+        let mut out: Vec<(i64, String)> = Vec::new();
+        let mut next = from;
+        loop {
+            let fetched = self.fetch(topic, index, next, 64 << 10).await;
+            assert_eq!(fetched.error, None, "fetch from {next}");
+            let records = values(&fetched);
+            let Some((last, _)) = records.last() else {
+                assert_eq!(next, fetched.high_watermark.0);
+                return out;
+            };
+            next = last + 1;
+            out.extend(records.into_iter().filter(|(offset, _)| *offset >= from));
+        }
+    }
+}
+
+/// An idempotent producer's batch of `count` records.
+pub(crate) fn idempotent(id: i64, epoch: i16, sequence: i32, count: i32) -> Batch {
+    let mut builder = BatchBuilder::new(Compression::None).producer(
+        ProducerId(id),
+        ProducerEpoch(epoch),
+        sequence,
+    );
+    for i in 0..count {
+        let value = format!("{id}/{epoch}/{}", sequence + i);
+        builder
+            .push(BASE_MS, None, Some(value.as_bytes()), &[])
+            .unwrap();
+    }
+    builder.build().unwrap()
+}
+
+/// A fetch that does not wait.
+pub(crate) fn fetch_of(topic: &Arc<Topic>, from: &[(PartitionIndex, i64)]) -> FetchRequest {
+    FetchRequest {
+        partitions: from
+            .iter()
+            .map(|(index, offset)| FetchPartition {
+                topic: Arc::clone(topic),
+                index: *index,
+                offset: Offset(*offset),
+                current_leader_epoch: None,
+                last_fetched_epoch: None,
+                max_bytes: 1 << 20,
+            })
+            .collect(),
+        min_bytes: 1,
+        max_bytes: 50 << 20,
+        max_wait: Duration::ZERO,
+        isolation: Isolation::ReadUncommitted,
+    }
+}
+
+/// The batches of an answer, checked whole.
+pub(crate) fn batches(fetched: &FetchedPartition) -> Vec<Batch> {
+    let joined: Bytes = fetched.batches.concat().into();
+    let split: Result<Vec<Batch>, _> = tidemark_records::split(joined).collect();
+    split.unwrap()
+}
+
+/// The values of an answer with their offsets.
+pub(crate) fn values(fetched: &FetchedPartition) -> Vec<(i64, String)> {
+    batches(fetched)
+        .iter()
+        .flat_map(|batch| tidemark_records::records(batch, 64 << 20).unwrap())
+        .map(|r| {
+            let value = r.value.unwrap_or_default();
+            (r.offset.0, String::from_utf8(value.to_vec()).unwrap())
+        })
+        .collect()
+}
