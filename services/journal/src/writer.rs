@@ -17,6 +17,8 @@
 
 mod lane;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
 //! T1: raise the epoch and become the owner, still RECOVERING.
 
 use async_trait::async_trait;
+use tidemark_journal::Mutation;
 use tidemark_meta::keys::extent::{ExtentKey, ExtentRow};
 use tidemark_meta::keys::node::{HeartbeatKey, NodeKey};
 use tidemark_meta::keys::shard::{ShardKey, ShardRow, ShardState};
@@ -35,6 +36,7 @@ pub(crate) async fn claim(inner: &Inner, shard: ShardId) -> Result<Claimed, Take
             shard,
             me,
             dead,
+            stale: stale_newest(inner, shard).await?,
         },
     )
     .await;
@@ -50,6 +52,24 @@ struct T1<'a> {
     shard: ShardId,
     me: OwnerId,
     dead: Vec<(NodeId, u64)>,
+    /// J8 broken: the extent as an earlier transaction saw it.
+    stale: Option<(ExtentIdx, ExtentRow)>,
+}
+
+/// The newest extent, read outside of T1; only when J8 is broken on purpose.
+async fn stale_newest(
+    inner: &Inner,
+    shard: ShardId,
+) -> Result<Option<(ExtentIdx, ExtentRow)>, MetaError> {
+    if inner.config.mutation != Some(Mutation::StaleExtentRead) {
+        return Ok(None);
+    }
+    let mut tx = inner.store.begin();
+    let row = keys::get(tx.as_mut(), &ShardKey(shard), Mode::Snapshot).await?;
+    match row.and_then(|row| row.newest) {
+        Some(index) => Ok(Some((index, extent_row(tx.as_mut(), shard, index).await?))),
+        None => Ok(None),
+    }
 }
 
 #[async_trait]
@@ -85,6 +105,7 @@ impl Body for T1<'_> {
             owner: me,
         };
         let newest = match row.newest {
+            Some(_) if self.stale.is_some() => self.stale.clone(),
             // J8: with conflict, so that a roll cannot slip in between.
             Some(index) => Some((index, extent_row(tx, shard, index).await?)),
             None => None,

@@ -15,6 +15,26 @@
 //! Transactions whose outcome is unknown are settled by re-reading under conflict; the stored row is the truth and
 //! nothing from memory is reused (J9). [`Leases::take`] starts over from T1 a bounded number of times.
 //!
+//! # Rules and the tests that break without them
+//! | rule | kept in | test (`tests/it`, unless named otherwise) |
+//! |---|---|---|
+//! | J1 | `walk` | `takeover::a_takeover_walks_back_to_the_newest_complete_checkpoint` |
+//! | J2 | `roll`, journal's writer | `rolls::nothing_is_acked_while_a_rolls_outcome_is_unknown` |
+//! | J3 | journal's `recover`, writer | `mutations::forgotten_reply`, journal `acks_of_another_epoch_are_not_counted` |
+//! | J4 | the log node | `mutations::{volatile_fence, fence_dies_with_its_extent}` (in memory) |
+//! | J5 | the log node | `limbo::a_damaged_only_replica_keeps_the_shard_closed_until_an_unclean_seal` (above the seam) |
+//! | J6 | journal's reader | `mutations::read_beyond_the_seal` |
+//! | J7 | journal's writer | `World::check` after every run |
+//! | J8 | `claim`, `seal` | `mutations::stale_extent_read` |
+//! | J9 | `settle`, `require` | `takeover::unknown_outcomes_of_t1_and_t2_are_settled_by_what_is_stored`, `rolls::every_lost_reply_…` |
+//! | J10 | journal's `recover`, `extents`, `unclean` | `limbo::an_unreadable_highest_inventory_waits_for_all_replies` |
+//! | J11 | `roll_reason` | `rolls::optional_rolls_wait_…` (repair of sealed extents is not built) |
+//! | J12 | `owner`, `walk` | `takeover::a_checkpoint_that_was_never_marked_counts` |
+//! | J13 | `roll`, journal's writer | `rolls::pending_acks_follow_their_offsets_into_the_next_extent` |
+//! | K1 | `owner` | `basics::a_zombie_proves_nothing_and_its_transactions_are_refused` |
+//! | B1 | `observer`, `claim` | `basics::{a_silent_node_…, time_without_own_heartbeats_is_not_credited}` |
+//! | B2, B3 | `observer`, `take`, `leases` | `observer`'s own (ranks); the waits have none |
+//!
 //! # Cancellation
 //! A future of this crate may be dropped only by an owner that stops: the next taker finds whatever was left.
 

@@ -14,7 +14,6 @@ pub(crate) struct Owner {
     pub(crate) leases: Leases,
     pub(crate) ownership: Ownership,
     pub(crate) writer: Writer,
-    pub(crate) reader: Reader,
     /// Committed values.
     pub(crate) state: Vec<u64>,
     /// Sequenced, not committed: LSN and value; `None` for a checkpoint frame.
@@ -123,7 +122,6 @@ impl Owner {
             leases: leases.clone(),
             ownership: taken.ownership,
             writer: taken.writer,
-            reader: taken.reader,
             state,
             pending: VecDeque::new(),
         };

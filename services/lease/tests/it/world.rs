@@ -134,6 +134,13 @@ impl World {
         }
     }
 
+    /// An operator gave up what was acked from `offset` on.
+    pub(crate) fn give_up(&self, offset: u64) {
+        let mut ledger = self.ledger.lock();
+        ledger.acked.retain(|acked, _| *acked < offset);
+        ledger.committed.clear();
+    }
+
     pub(crate) fn saw_committed(&self, extent: ExtentId, end: Lsn) {
         let mut ledger = self.ledger.lock();
         let highest = ledger.committed.entry(extent).or_insert(end);
@@ -166,17 +173,32 @@ impl World {
                 shard: key.shard,
                 index: key.index,
             };
-            let (ExtentState::Sealed(end), Some(seen)) = (row.state, committed.get(&id)) else {
+            let ExtentState::Sealed(end) = row.state else {
                 continue;
             };
-            if *seen > end {
+            if let Some(seen) = committed.get(&id).filter(|seen| **seen > end) {
                 self.violation(format!("{id} committed {seen} and is sealed at {end}"));
             }
-            let mut at: BTreeMap<Lsn, u32> = BTreeMap::new();
-            for frame in self.replicas.iter().flat_map(|r| r.frames(id)) {
-                if frame.lsn < end && *at.entry(frame.lsn).or_insert(frame.crc) != frame.crc {
-                    self.violation(format!("{id} has two frames at {}", frame.lsn));
-                }
+            self.check_copies(id, row, end);
+        }
+    }
+
+    /// Invariant 8, and one value per address (J7): below the seal every frame is on A replicas, the same everywhere.
+    fn check_copies(&self, id: ExtentId, row: &ExtentRow, end: Lsn) {
+        let mut at: BTreeMap<Lsn, (u32, u8)> = BTreeMap::new();
+        for frame in self.replicas.iter().flat_map(|r| r.frames(id)) {
+            let (crc, copies) = at.entry(frame.lsn).or_insert((frame.crc, 0));
+            *copies += 1;
+            if frame.lsn < end && *crc != frame.crc {
+                self.violation(format!("{id} has two frames at {}", frame.lsn));
+            }
+        }
+        for lsn in row.first.0..end.0 {
+            let copies = at.get(&Lsn(lsn)).map_or(0, |(_, copies)| *copies);
+            if copies < row.ack_quorum && row.lost.is_none() {
+                self.violation(format!(
+                    "{id} has {copies} copies of {lsn}, sealed at {end}"
+                ));
             }
         }
     }
