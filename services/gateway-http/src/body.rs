@@ -19,6 +19,8 @@ pub(crate) struct BodyReader {
     started: Instant,
     last: Instant,
     received: u64,
+    /// How long the next bytes may take.
+    idle: Duration,
     /// Bytes per second at the least; 0 for streams.
     rate_min: u64,
 }
@@ -33,13 +35,15 @@ impl BodyReader {
             started: now,
             last: now,
             received: 0,
+            idle: ctx.config().body_idle_timeout,
             rate_min: ctx.config().body_rate_min,
         }
     }
 
-    /// A body that a client fills over time: only the idle timeout holds.
+    /// A body that a client fills over time: only an idle timeout holds.
     pub(crate) fn stream(ctx: &Ctx, body: Body) -> Self {
         Self {
+            idle: ctx.config().stream_idle_timeout,
             rate_min: 0,
             ..Self::new(ctx, body)
         }
@@ -47,11 +51,10 @@ impl BodyReader {
 
     /// When the next bytes must be here.
     fn deadline(&self) -> Instant {
-        let idle = self.ctx.config().body_idle_timeout;
-        let by_idle = self.last + idle;
+        let by_idle = self.last + self.idle;
         match self.received.checked_div(self.rate_min) {
             None => by_idle,
-            Some(earned_s) => by_idle.min(self.started + idle + Duration::from_secs(earned_s)),
+            Some(earned_s) => by_idle.min(self.started + self.idle + Duration::from_secs(earned_s)),
         }
     }
 

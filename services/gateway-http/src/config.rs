@@ -22,6 +22,8 @@ pub struct HttpConfig {
     pub memory_bytes_max: usize,
     /// A body must give its first byte, and each next one, within this time.
     pub body_idle_timeout: Duration,
+    /// A stream of lines must give its next bytes within this time; it may have nothing to say for a while.
+    pub stream_idle_timeout: Duration,
     /// A body's bytes per second at the least, after one idle timeout of grace. Streams are exempt.
     pub body_rate_min: u64,
     /// A client must take some of its answer within this time.
@@ -45,6 +47,7 @@ impl Default for HttpConfig {
             body_bytes_max: 64 << 20,
             memory_bytes_max: 512 << 20,
             body_idle_timeout: Duration::from_secs(15),
+            stream_idle_timeout: Duration::from_secs(300),
             body_rate_min: 4 << 10,
             write_timeout: Duration::from_secs(30),
             wait_max: Duration::from_secs(60),

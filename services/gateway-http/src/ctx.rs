@@ -127,8 +127,8 @@ impl Ctx {
         u64::try_from(up.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Begins the drain: streams and long polls end, `/readyz` says so. [`crate::HttpGateway::serve`] does it
-    /// when it is told to stop; earlier is fine.
+    /// Begins the drain: no new connections, streams and long polls end, `/readyz` says so. Requests in work
+    /// still need the log, so call this, and await [`crate::HttpGateway::serve`], before the log is stopped.
     pub fn drain(&self) {
         self.0.draining.cancel();
     }

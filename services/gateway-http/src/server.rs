@@ -88,7 +88,7 @@ impl HttpGateway {
         self.address
     }
 
-    /// Serves until the tasks are stopping, then drains: no new connections, streams end, requests in work
+    /// Serves until [`Ctx::drain`] is called or the tasks are stopping, then drains: no new connections, streams end, requests in work
     /// are finished within the grace period, then cut off.
     ///
     /// # Errors
@@ -131,6 +131,7 @@ async fn accept_all(
         let accepted = tokio::select! {
             biased;
             () = tasks.stopping() => return Ok(()),
+            () = ctx.draining().cancelled() => return Ok(()),
             accepted = accept(listener, places) => accepted,
         };
         match accepted {

@@ -348,3 +348,53 @@ async fn topics_are_created_on_demand_as_on_the_kafka_side() {
         .await;
     bad.problem(400, "invalid_topic_name");
 }
+
+#[tokio::test(start_paused = true)]
+async fn batches_take_the_topics_codec_and_read_back() {
+    let world = World::ready().await;
+    for codec in ["uncompressed", "gzip", "snappy", "lz4", "zstd"] {
+        let new = json!({"name": codec, "config": {"compression.type": codec}}).to_string();
+        let created = world.post("/v1/topics", "application/json", new).await;
+        assert_eq!(created.status, StatusCode::CREATED, "{}", created.text());
+        let value = "compressible ".repeat(100);
+        let records = json!({"records": [{"value": value}, {"value": value}]}).to_string();
+        let path = format!("/v1/topics/{codec}/records");
+        world.post(&path, "application/json", records).await.ok();
+        let page = world
+            .get(&format!("/v1/topics/{codec}/partitions/0/records"))
+            .await
+            .ok();
+        assert_eq!(page["records"][1]["value"], value, "{codec}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_logs_time_is_answered_where_the_log_gives_it() {
+    let world = World::ready().await;
+    let new = r#"{"name":"t","config":{"message.timestamp.type":"LogAppendTime"}}"#;
+    world.post("/v1/topics", "application/json", new).await.ok();
+    let body = r#"{"records":[{"value":"v","timestamp":7}]}"#;
+    let produced = world.produce("", body).await.ok();
+    let given = produced["batches"][0]["timestamp"].as_i64().unwrap();
+    assert!(given >= START_MS, "{given}");
+    let page = world.get("/v1/topics/t/partitions/0/records").await.ok();
+    assert_eq!(page["records"][0]["timestamp"], given);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_stream_may_pause_but_not_for_ever() {
+    let world = World::with_topic(1).await;
+    let body = futures_util::stream::unfold(0, |n| async move {
+        let pause = [0, 60, 1_000_000];
+        tokio::time::sleep(std::time::Duration::from_secs(pause[n])).await;
+        Some((Ok::<_, std::io::Error>("{\"value\":\"a\"}\n"), n + 1))
+    });
+    let path = "/v1/topics/t/records";
+    let lines = world
+        .post(path, "application/x-ndjson", Body::from_stream(body))
+        .await
+        .lines();
+    assert_eq!(lines.len(), 3);
+    assert_eq!(lines[2]["appended"], 2);
+    assert_eq!(lines[2]["error"]["code"], "request_timed_out");
+}

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tidemark_gateway_http::{BindError, HttpConfig, HttpGateway, ServeError};
+use tidemark_gateway_http::{BindError, Ctx, HttpConfig, HttpGateway, ServeError};
 use tidemark_runtime::Tasks;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -22,6 +22,7 @@ fn config() -> HttpConfig {
 }
 
 struct Running {
+    ctx: Ctx,
     address: SocketAddr,
     tasks: Tasks,
     served: JoinHandle<Result<(), ServeError>>,
@@ -34,6 +35,7 @@ async fn run(config: HttpConfig) -> Running {
         .await
         .unwrap();
     Running {
+        ctx: world.ctx,
         address: gateway.local_addr(),
         tasks: world.tasks,
         served: tokio::spawn(gateway.serve()),
@@ -169,4 +171,13 @@ async fn a_drain_ends_open_connections() {
     idle.read_to_end(&mut rest).await.unwrap();
     let refused = TcpStream::connect(running.address).await;
     assert!(refused.is_err());
+}
+
+#[tokio::test]
+async fn a_drain_may_begin_while_the_log_still_serves() {
+    let running = run(config()).await;
+    running.alive().await;
+    running.ctx.drain();
+    running.served.await.unwrap().unwrap();
+    assert!(running.tasks.failure().is_none());
 }
