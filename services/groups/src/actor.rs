@@ -88,6 +88,10 @@ pub(crate) struct Actor {
     heard: Instant,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one lives at a time, for one turn of the loop"
+)]
 enum Next {
     Event(Event),
     Tick,

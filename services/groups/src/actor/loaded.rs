@@ -78,12 +78,14 @@ impl Loaded {
         for reply in replies {
             match reply {
                 Reply::Joined(ticket, joined) => {
-                    let answer = self.joins.remove(&ticket);
-                    answer.map(|a| a.send(joined));
+                    if let Some(answer) = self.joins.remove(&ticket) {
+                        let _ = answer.send(joined);
+                    }
                 }
                 Reply::Synced(ticket, synced) => {
-                    let answer = self.syncs.remove(&ticket);
-                    answer.map(|a| a.send(synced));
+                    if let Some(answer) = self.syncs.remove(&ticket) {
+                        let _ = answer.send(synced);
+                    }
                 }
             }
         }

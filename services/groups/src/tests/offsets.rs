@@ -1,5 +1,7 @@
 //! Committed offsets (invariant 12).
 
+use std::time::Duration;
+
 use tidemark_meta::MetaStore;
 use tidemark_meta::keys::group::GroupCountKey;
 use tidemark_meta::{Mode, keys};
@@ -156,4 +158,14 @@ async fn a_tenant_has_a_bounded_number_of_groups() {
     assert!(matches!(refused, Err(GroupError::OverLimit(_))));
     world.groups.delete(&TENANT, GROUP).await.unwrap();
     world.groups.commit_offsets(&TENANT, second).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn offsets_of_a_deleted_topic_are_swept_with_their_group() {
+    let world = World::new().await;
+    let outcome = world.groups.commit_offsets(&TENANT, commit(None, &[0], 1));
+    outcome.await.unwrap();
+    world.clock.sleep(Duration::from_secs(1_300)).await;
+    assert_eq!(world.committed(0).await, None, "topic 9 does not exist");
+    assert!(world.groups.list(&TENANT).await.unwrap().is_empty());
 }
