@@ -10,7 +10,7 @@ use ureq::http::Response;
 use super::CliError;
 
 /// The service's HTTP API.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Api {
     base: String,
     agent: ureq::Agent,

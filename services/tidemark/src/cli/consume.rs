@@ -1,5 +1,8 @@
 //! `tidemark consume`.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
@@ -11,11 +14,11 @@ use super::{CliError, Output};
 const PAGE: u64 = 500;
 
 /// `tidemark consume`.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(super) struct ConsumeArgs {
     /// The topic.
     topic: String,
-    /// Partition to read; all of them, one after the other, when left out (with --follow: partition 0 only if it is the only one).
+    /// Partition to read. All of them when left out: one after the other, or side by side with --follow.
     #[arg(short, long)]
     partition: Option<u32>,
     /// Where to begin: `beginning`, `end`, an offset, or `@` and a time in ms since the Unix epoch.
@@ -91,86 +94,116 @@ pub(super) fn run(args: &ConsumeArgs, api: &Api, out: Output) -> Result<(), CliE
         .filter_map(|p| p["partition"].as_u64())
         .collect(),
     };
-    let mut reader = Reader {
-        args,
-        api,
+    let left = Arc::new(AtomicU64::new(args.limit.unwrap_or(u64::MAX)));
+    let reader = Reader {
+        args: args.clone(),
+        api: api.clone(),
         out,
-        left: args.limit.unwrap_or(u64::MAX),
+        left,
     };
-    let mut places: Vec<(u64, String)> = partitions
-        .into_iter()
-        .map(|p| (p, args.from.query()))
-        .collect();
-    loop {
-        let mut idle = true;
-        let wait_ms = if args.follow {
-            5_000 / places.len().max(1)
-        } else {
-            0
-        };
-        for (partition, place) in &mut places {
-            let (next, printed) = reader.page(*partition, place, wait_ms)?;
-            idle &= printed == 0;
-            *place = format!("offset={next}");
-            if reader.left == 0 {
-                return Ok(());
-            }
-        }
-        if idle && !args.follow {
-            return Ok(());
-        }
+    if args.follow {
+        follow_all(&reader, &partitions)
+    } else {
+        partitions.iter().try_for_each(|p| reader.pages(*p))
     }
 }
 
-struct Reader<'a> {
-    args: &'a ConsumeArgs,
-    api: &'a Api,
-    out: Output,
-    left: u64,
+/// Follows every partition on a thread of its own. The first that ends, by failure or by the limit, ends the command.
+fn follow_all(reader: &Reader, partitions: &[u64]) -> Result<(), CliError> {
+    let (ended, first) = mpsc::channel();
+    for partition in partitions {
+        let (reader, partition, ended) = (reader.clone(), *partition, ended.clone());
+        std::thread::Builder::new().spawn(move || {
+            // The command may have ended already.
+            let _ = ended.send(reader.follow(partition));
+        })?;
+    }
+    first.recv().unwrap_or(Ok(()))
 }
 
-impl Reader<'_> {
-    /// Prints one page from `place` on; gives the offset to go on from and how many records were printed.
-    fn page(
-        &mut self,
-        partition: u64,
-        place: &str,
-        wait_ms: usize,
-    ) -> Result<(u64, u64), CliError> {
-        let page = self.api.get(&format!(
-            "/v1/topics/{}/partitions/{partition}/records?{place}&limit={}&wait_ms={wait_ms}&encoding={}",
-            escaped(&self.args.topic),
-            self.left.min(PAGE),
-            escaped(&self.args.encoding),
-        ))?;
-        let records = array(&page, "records");
-        for record in records {
-            self.out.line(&self.text(partition, record))?;
+#[derive(Clone)]
+struct Reader {
+    args: ConsumeArgs,
+    api: Api,
+    out: Output,
+    /// Records still to be printed, over all partitions.
+    left: Arc<AtomicU64>,
+}
+
+impl Reader {
+    /// Prints a partition from where the arguments say to its end.
+    fn pages(&self, partition: u64) -> Result<(), CliError> {
+        let mut place = self.args.from.query();
+        loop {
+            let page = self
+                .api
+                .get(&self.path(partition, &format!("{place}&limit={PAGE}")))?;
+            let records = array(&page, "records");
+            for record in records {
+                if !self.print(partition, record)? {
+                    return Ok(());
+                }
+            }
+            if records.is_empty() {
+                return Ok(());
+            }
+            place = format!("offset={}", cell(&page["next_offset"]));
         }
-        let printed = records.len() as u64;
-        self.left = self.left.saturating_sub(printed);
-        Ok((page["next_offset"].as_u64().unwrap_or_default(), printed))
+    }
+
+    /// Prints a partition's records as they come. A stream that ends (the service drains) is taken up where it stopped.
+    fn follow(&self, partition: u64) -> Result<(), CliError> {
+        let mut place = self.args.from.query();
+        loop {
+            let path = self.path(partition, &format!("{place}&follow=true"));
+            for line in self.api.lines(&path, "application/x-ndjson")? {
+                let Ok(record) = serde_json::from_str::<Value>(&line?) else {
+                    break;
+                };
+                let Some(offset) = record["offset"].as_u64() else {
+                    break;
+                };
+                if !self.print(partition, &record)? {
+                    return Ok(());
+                }
+                place = format!("offset={}", offset + 1);
+            }
+        }
+    }
+
+    fn path(&self, partition: u64, query: &str) -> String {
+        let (topic, encoding) = (escaped(&self.args.topic), escaped(&self.args.encoding));
+        format!("/v1/topics/{topic}/partitions/{partition}/records?{query}&encoding={encoding}")
+    }
+
+    /// Prints a record; `false` when the limit was reached before it.
+    fn print(&self, partition: u64, record: &Value) -> Result<bool, CliError> {
+        let taken = self
+            .left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(1)
+            });
+        if taken.is_err() {
+            return Ok(false);
+        }
+        self.out.line(&self.text(partition, record))?;
+        Ok(taken != Ok(1))
     }
 
     fn text(&self, partition: u64, record: &Value) -> String {
-        if self.out.json {
-            return record.to_string();
-        }
+        let (key, value) = (cell(&record["key"]), cell(&record["value"]));
         match self.args.format {
+            _ if self.out.json => record.to_string(),
             Format::Json => record.to_string(),
-            Format::Value => cell(&record["value"]),
-            Format::KeyValue => format!("{}\t{}", cell(&record["key"]), cell(&record["value"])),
+            Format::Value => value,
+            Format::KeyValue => format!("{key}\t{value}"),
             Format::Full => {
-                let headers = array(record, "headers")
-                    .iter()
-                    .map(|h| format!("{}={}", cell(&h["key"]), cell(&h["value"])));
+                let pair = |h: &Value| format!("{}={}", cell(&h["key"]), cell(&h["value"]));
+                let headers: Vec<String> = array(record, "headers").iter().map(pair).collect();
+                let (offset, time) = (cell(&record["offset"]), cell(&record["timestamp"]));
                 format!(
-                    "{partition}/{} at {} key {} [{}] {}",
-                    cell(&record["offset"]),
-                    cell(&record["timestamp"]),
-                    cell(&record["key"]),
-                    headers.collect::<Vec<_>>().join(", "),
-                    cell(&record["value"])
+                    "{partition}/{offset} at {time} key {key} [{}] {value}",
+                    headers.join(", ")
                 )
             }
         }

@@ -19,18 +19,11 @@ pub(super) fn run(api: &Api, out: Output) -> Result<(), CliError> {
             seconds_up(&status)
         ))?;
     }
-    out.show(
-        &status,
-        &["shard", "state", "epoch", "partitions", "why"],
-        |status| {
-            let row = |s: &Value| {
-                ["shard", "state", "epoch", "detail"]
-                    .map(|k| cell(&s[k]))
-                    .to_vec()
-            };
-            array(status, "shards").iter().map(row).collect()
-        },
-    )
+    let columns = ["shard", "state", "epoch", "partitions", "why"];
+    out.show(&status, &columns, |status| {
+        let row = |s: &Value| columns.map(|k| cell(&s[k])).to_vec();
+        array(status, "shards").iter().map(row).collect()
+    })
 }
 
 fn seconds_up(status: &Value) -> u64 {
