@@ -90,7 +90,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::keys::testing::{round_trip, same_order};
+    use crate::keys::testing::{golden, round_trip, same_order};
 
     proptest! {
         #[test]
@@ -116,5 +116,27 @@ mod tests {
             let encoded = key.encode();
             prop_assert!(range.begin <= encoded && encoded < range.end);
         }
+    }
+
+    #[test]
+    fn stored_form_is_kept() {
+        let key = ExtentKey {
+            shard: ShardId(2),
+            index: ExtentIdx(12),
+        };
+        let row = ExtentRow {
+            first: Lsn(900),
+            state: ExtentState::Sealed(Lsn(1_000)),
+            replicas: vec![NodeId(7), NodeId(8)],
+            ack_quorum: 2,
+            writer_epoch: Epoch(300),
+            ckpt: true,
+            lost: Some(LostRange {
+                from: Lsn(990),
+                to: Some(Lsn(1_000)),
+                why: "bad block".to_owned(),
+            }),
+        };
+        golden("ext", &key, &row);
     }
 }

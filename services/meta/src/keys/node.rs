@@ -54,7 +54,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::keys::testing::{round_trip, same_order};
+    use crate::keys::testing::{golden, golden_key, round_trip, same_order};
 
     proptest! {
         #[test]
@@ -64,5 +64,15 @@ mod tests {
             round_trip(&HeartbeatKey(NodeId(node)), &Counter(beats), false);
             same_order(&NodeKey(NodeId(node)), &NodeKey(NodeId(other)));
         }
+    }
+
+    #[test]
+    fn stored_form_is_kept() {
+        let row = NodeRow {
+            incarnation: Incarnation(9),
+            draining: true,
+        };
+        golden("node", &NodeKey(NodeId(7)), &row);
+        golden_key("hb", &HeartbeatKey(NodeId(7)));
     }
 }

@@ -58,7 +58,7 @@ mod tests {
     use tidemark_types::{Incarnation, NodeId};
 
     use super::*;
-    use crate::keys::testing::{round_trip, same_order};
+    use crate::keys::testing::{golden, round_trip, same_order};
 
     proptest! {
         #[test]
@@ -81,5 +81,21 @@ mod tests {
             round_trip(&ShardKey(ShardId(shard)), &row, false);
             same_order(&ShardKey(ShardId(shard)), &ShardKey(ShardId(other)));
         }
+    }
+
+    #[test]
+    fn stored_form_is_kept() {
+        let owner = OwnerId {
+            node: NodeId(7),
+            incarnation: Incarnation(3),
+            nonce: 0xfeed,
+        };
+        let row = ShardRow {
+            epoch: Epoch(300),
+            owner: Some(owner),
+            state: ShardState::Serving,
+            newest: Some(ExtentIdx(12)),
+        };
+        golden("shard", &ShardKey(ShardId(2)), &row);
     }
 }
