@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests say what they expect")]
 
+mod any_body;
 mod bad_input;
 mod bytes;
 mod groups;
