@@ -64,24 +64,37 @@ impl Kept {
         let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
         let keyspace = database.keyspace("meta", options).map_err(failed)?;
         let row = keyspace.get(VERSION_KEY).map_err(failed)?;
-        let version = match row.as_deref() {
+        let version = match row.as_deref().map(decode_version) {
             None => 0,
-            Some([FORMAT, version @ ..]) => {
-                let version = version.try_into().map_err(|_| OpenError::Failed {
+            Some(Ok(version)) => version,
+            Some(Err(Some(found))) => {
+                let folder = name();
+                return Err(OpenError::UnknownFormat { folder, found });
+            }
+            Some(Err(None)) => {
+                return Err(OpenError::Failed {
                     folder: name(),
                     why: "its version row is damaged".into(),
-                })?;
-                u64::from_be_bytes(version)
-            }
-            Some(other) => {
-                return Err(OpenError::UnknownFormat {
-                    folder: name(),
-                    found: other.first().copied().unwrap_or_default(),
                 });
             }
         };
         let kept = Self { database, keyspace };
         Ok((kept, version))
+    }
+}
+
+fn encode_version(version: u64) -> [u8; 9] {
+    let mut row = [FORMAT; 9];
+    row[1..].copy_from_slice(&version.to_be_bytes());
+    row
+}
+
+/// `Err`: the other format found, or none that can be told.
+fn decode_version(row: &[u8]) -> Result<u64, Option<u8>> {
+    match row {
+        [FORMAT, version @ ..] => version.try_into().map(u64::from_be_bytes).map_err(|_| None),
+        [other, ..] => Err(Some(*other)),
+        [] => Err(None),
     }
 }
 
@@ -108,9 +121,7 @@ impl Storage for Kept {
                 None => batch.remove(&self.keyspace, key.clone()),
             }
         }
-        let mut row = [FORMAT; 9];
-        row[1..].copy_from_slice(&version.to_be_bytes());
-        batch.insert(&self.keyspace, VERSION_KEY, row);
+        batch.insert(&self.keyspace, VERSION_KEY, encode_version(version));
         Ok(batch.commit()?)
     }
 }
@@ -139,4 +150,27 @@ impl View for KeptView {
 fn pair(guard: Guard) -> Result<KeyValue, StorageError> {
     let (key, value) = guard.into_inner()?;
     Ok((key.into(), value.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_row_does_not_change() {
+        let encode = |v: &u64| encode_version(*v).to_vec();
+        tidemark_golden::newest("embedded/version-v1", &0x0102_0304, encode, decode_version);
+        assert_eq!(decode_version(&[2, 0]), Err(Some(2)));
+        assert_eq!(decode_version(&[FORMAT, 0]), Err(None));
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let (kept, _) = Kept::open(folder.path()).unwrap();
+        kept.keyspace.insert(VERSION_KEY, [9; 9]).unwrap();
+        drop(kept);
+        let error = Kept::open(folder.path()).map(|_| ()).unwrap_err();
+        assert!(matches!(error, OpenError::UnknownFormat { found: 9, .. }));
+    }
 }

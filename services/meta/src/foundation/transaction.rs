@@ -343,8 +343,8 @@ impl Transaction for FoundationTransaction {
         if let Some(wrong) = self.wrong.take() {
             return Err(wrong);
         }
-        self.weight.check()?;
         if self.writes {
+            self.weight.check()?;
             self.commit_writes().await
         } else {
             self.commit_reads().await

@@ -62,9 +62,9 @@ pub(crate) struct Queued {
 }
 
 /// What readers see: a durable version.
-struct Published<V> {
+pub(crate) struct Published<V> {
     version: u64,
-    view: V,
+    pub(crate) view: V,
 }
 
 /// Where commits are sequenced.
@@ -119,6 +119,11 @@ impl<S: Storage> OccStore<S> {
         let board = Board::new(version, storage.view());
         let path = Path::Inline(Mutex::new(Sequencer::new(storage, version)));
         Self(Arc::new(Shared { clock, board, path }))
+    }
+
+    /// The newest durable state.
+    pub(crate) fn newest(&self) -> Result<Arc<Published<S::View>>, MetaError> {
+        self.0.board.published()
     }
 
     /// A store whose commits wait for [`Driver::run`].

@@ -115,6 +115,7 @@ impl<S: Storage> OccTransaction<S> {
     }
 
     async fn commit_writes(&mut self) -> Result<Committed, MetaError> {
+        self.weight.check()?;
         let now = self.shared.clock.now();
         let aged = |r: &Reading<_>| now.duration_since(r.since) > AGE_MAX;
         if !self.reads.is_empty() && self.reading.as_ref().is_some_and(aged) {
@@ -246,7 +247,6 @@ impl<S: Storage> Transaction for OccTransaction<S> {
         if let Some(wrong) = self.wrong.take() {
             return Err(wrong);
         }
-        self.weight.check()?;
         let committed = if self.writes.is_empty() {
             let version = match &self.reading {
                 Some(reading) => reading.from.version,
