@@ -91,13 +91,12 @@ impl Wal {
     /// Serves queued requests in order and empties the queue.
     pub(crate) fn serve(&mut self, queue: &mut VecDeque<Request>) {
         while !queue.is_empty() {
-            if let Err(trouble) = self.group(queue) {
-                self.poison(trouble);
-            }
             if let Some(why) = self.poisoned() {
                 for request in queue.drain(..) {
                     request.refuse(ReplicaError::Poisoned(why.clone()));
                 }
+            } else if let Err(trouble) = self.group(queue) {
+                self.poison(trouble);
             }
         }
     }

@@ -28,7 +28,7 @@ struct Ledger {
 fn config() -> LogNodeConfig {
     LogNodeConfig {
         segment_bytes: 48 << 10,
-        disk_bytes_max: 48 * 12 << 10,
+        disk_bytes_max: (48 * 12) << 10,
         ..LogNodeConfig::small()
     }
 }

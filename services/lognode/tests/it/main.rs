@@ -7,5 +7,8 @@
 
 mod basics;
 mod crash;
+mod damage;
+mod failures;
 mod files;
+mod fixture;
 mod rig;

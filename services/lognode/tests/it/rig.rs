@@ -9,7 +9,7 @@ use tidemark_journal::{
     Part, ReadFrames, Release, Replica, ReplicaError,
 };
 use tidemark_lognode::sim::{Crash, SimDisk};
-use tidemark_lognode::{LogNode, LogNodeConfig, OpenError};
+use tidemark_lognode::{Disk, LogNode, LogNodeConfig, OpenError};
 use tidemark_runtime::{Clock, Entropy, Tasks};
 use tidemark_types::{Epoch, ExtentIdx, Lsn, ShardId};
 
@@ -99,6 +99,29 @@ impl Rig {
         }
     }
 
+    /// The process dies, bytes rot, the next one starts.
+    pub(crate) async fn rot(&mut self, name: &str, at: u64) {
+        self.disk = self.disk.crash(Crash::Process);
+        assert!(self.disk.rot(name, at, 0x40));
+        self.node = start(&self.disk, &self.config, &self.entropy)
+            .await
+            .unwrap();
+    }
+
+    /// File and offset of a frame on the disk.
+    pub(crate) fn find(&self, frame: &Frame) -> (String, u64) {
+        let needle = frame.chunks().next().unwrap();
+        for (name, bytes) in self.disk.files() {
+            let file = self.disk.open(&name).unwrap();
+            let content = file.read_at(0, bytes as usize).unwrap();
+            let at = content.windows(needle.len()).position(|w| w == needle);
+            if let Some(at) = at {
+                return (name, at as u64);
+            }
+        }
+        panic!("frame {} is not on the disk", frame.lsn);
+    }
+
     /// The machine goes down and comes back.
     pub(crate) async fn crash(&mut self, how: Crash) {
         self.disk = self.disk.crash(how);
@@ -133,7 +156,6 @@ impl Rig {
         read_all(&self.node, extent, 0, end).await.unwrap()
     }
 
-    #[allow(dead_code, reason = "the next tests use it")]
     /// Lets the idle mark be written.
     pub(crate) async fn fall_idle(&self) {
         Clock::system().sleep(Duration::from_secs(1)).await;
