@@ -150,17 +150,18 @@ impl Inner {
     }
 }
 
-/// The writer with its queue. Dropped, also by a panic, it refuses what is left and tells that it is gone.
+/// The writer with its queue. Dropped, also by a panic, it refuses what is left; then the disk is let go, and
+/// last `gone` is, which tells: who waited for it may open the disk again.
 pub(crate) struct Driver {
     pub(crate) wal: Wal,
     pub(crate) queue: Arc<Queue>,
+    #[expect(dead_code, reason = "dropping it is the message")]
     pub(crate) gone: watch::Sender<()>,
 }
 
 impl Drop for Driver {
     fn drop(&mut self) {
         self.queue.refuse_rest();
-        self.gone.send_replace(());
     }
 }
 

@@ -104,10 +104,11 @@ impl LogNode {
         }
     }
 
-    /// Answers what is queued, writes the trailing mark and stops the writer. Later writes are `Unreachable`.
+    /// Answers what is queued, writes the trailing mark, stops the writer and lets the disk go. Later writes
+    /// are `Unreachable`.
     pub async fn close(&self) {
         self.queue.close();
-        // An error too says that the writer is gone.
+        // Nothing is ever sent: the error says that the writer is gone.
         let _ = self.gone.clone().changed().await;
     }
 

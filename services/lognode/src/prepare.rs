@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc;
+use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 use tidemark_runtime::Tasks;
@@ -24,29 +25,31 @@ pub(crate) struct Preparer {
     disk: Arc<dyn Disk>,
     /// `None`: jobs run on the caller, without zero-writing (simulation).
     worker: Option<mpsc::SyncSender<Job>>,
+    thread: Option<JoinHandle<()>>,
     done: Arc<Mutex<Option<io::Result<Slot>>>>,
     busy: bool,
 }
 
 impl Preparer {
-    /// With a thread of `tasks` for a disk that blocks. The thread ends with the preparer.
+    /// With a thread of `tasks` for a disk that blocks; dropping the preparer waits for it.
     pub(crate) fn new(disk: &Arc<dyn Disk>, tasks: &Tasks) -> io::Result<Self> {
         let done: Arc<Mutex<_>> = Arc::default();
-        let mut worker = None;
+        let (mut worker, mut thread) = (None, None);
         if disk.blocks() {
             let (jobs, queue) = mpsc::sync_channel::<Job>(1);
             let (disk, done) = (disk.clone(), done.clone());
-            tasks.spawn_thread("wal-prepare", move || {
+            thread = Some(tasks.spawn_thread("wal-prepare", move || {
                 while let Ok(job) = queue.recv() {
                     let made = prepare(&*disk, &job.name, job.bytes, job.secret, true);
                     *done.lock() = Some(made);
                 }
-            })?;
+            })?);
             worker = Some(jobs);
         }
         Ok(Self {
             disk: disk.clone(),
             worker,
+            thread,
             done,
             busy: false,
         })
@@ -71,6 +74,16 @@ impl Preparer {
         let done = self.done.lock().take();
         self.busy &= done.is_none();
         done
+    }
+}
+
+impl Drop for Preparer {
+    fn drop(&mut self) {
+        self.worker = None;
+        if let Some(thread) = self.thread.take() {
+            // Its panic was seen and passed on by the task set.
+            let _ = thread.join();
+        }
     }
 }
 

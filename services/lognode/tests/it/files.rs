@@ -53,6 +53,8 @@ async fn frames_survive_a_restart_on_real_files() {
     drop(node);
 
     let tasks = Tasks::new();
+    let first = start(folder.path(), &tasks).await.unwrap();
+    first.close().await;
     let node = start(folder.path(), &tasks).await.unwrap();
     assert_eq!(node.node(), id, "the cookie decides the id");
     assert_eq!(fence(&node, e, 2).await.unwrap().inventory, held(0, 60));
