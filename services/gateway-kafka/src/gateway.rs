@@ -184,3 +184,70 @@ impl Gate {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tidemark_wire::messages::DescribeClusterRequestData;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::testing::{self, answer, frame};
+
+    async fn bind(listen: SocketAddr, tasks: &Tasks) -> Result<KafkaGateway, BindError> {
+        let config = KafkaConfig {
+            listen,
+            ..KafkaConfig::default()
+        };
+        let ctx = Ctx::clone(&*testing::ctx().await);
+        KafkaGateway::bind(config, ctx, tasks.clone()).await
+    }
+
+    async fn describe(client: &mut TcpStream) {
+        let request = frame(&DescribeClusterRequestData::default(), 0);
+        client.write_all(&request).await.unwrap();
+        let length = client.read_i32().await.unwrap();
+        let mut raw = vec![0; usize::try_from(length).unwrap()];
+        client.read_exact(&mut raw).await.unwrap();
+        let whole = [&length.to_be_bytes()[..], &raw].concat();
+        let answer = answer::<DescribeClusterRequestData>(whole.into(), 0);
+        assert_eq!(answer.brokers.len(), 1);
+    }
+
+    fn ephemeral() -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, 0).into()
+    }
+
+    #[tokio::test]
+    async fn serves_over_tcp_beside_silent_and_bad_peers_and_drains() {
+        let tasks = Tasks::new();
+        let gateway = bind(ephemeral(), &tasks).await.unwrap();
+        let addr = gateway.local_addr();
+        gateway.serve();
+        let mut silent = Vec::new();
+        for _ in 0..200 {
+            silent.push(TcpStream::connect(addr).await.unwrap());
+        }
+        let mut bad = TcpStream::connect(addr).await.unwrap();
+        bad.write_all(&[0xff; 64]).await.unwrap();
+        let mut good = TcpStream::connect(addr).await.unwrap();
+        describe(&mut good).await;
+        // Closed, or reset because of what it sent and nobody read.
+        assert!(bad.read_u8().await.is_err());
+        describe(&mut good).await;
+        tasks.shutdown(Duration::from_secs(30)).await.unwrap();
+        assert!(good.read_u8().await.is_err());
+        assert_eq!(tasks.failure(), None);
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_named() {
+        let tasks = Tasks::new();
+        let first = bind(ephemeral(), &tasks).await.unwrap();
+        let addr = first.local_addr();
+        let second = bind(addr, &tasks).await.unwrap_err();
+        assert!(matches!(second, BindError::Taken { addr: a } if a == addr));
+        assert!(second.to_string().contains("in use"));
+    }
+}

@@ -1,6 +1,8 @@
 //! The APIs served: one file each, one line each in [`TABLE`], in the order of their keys.
 
 mod api_versions;
+#[cfg(test)]
+mod data_path;
 mod delete_groups;
 mod describe_cluster;
 mod describe_groups;

@@ -2,17 +2,19 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tidemark_groups::{Groups, GroupsConfig, Owners, Standing};
 use tidemark_journal::Nodes;
+use tidemark_journal::memory::MemoryReplica;
 use tidemark_lease::{LeaseConfig, Leases};
 use tidemark_log::{Log, LogConfig};
 use tidemark_meta::MetaStore;
 use tidemark_meta::sim::Sim;
 use tidemark_runtime::{Clock, Entropy, Tasks};
-use tidemark_topics::Topics;
-use tidemark_types::{Incarnation, NodeId, ShardId, Tenant};
+use tidemark_topics::{NewTopic, Topic, Topics};
+use tidemark_types::{NodeId, Tenant};
 use tidemark_wire::frame::{FrameHead, HEAD_BYTES, PREFIX_BYTES};
 use tidemark_wire::{Request, Response, request_header_version, response_header_version};
 
@@ -23,24 +25,43 @@ use crate::{ClusterInfo, Ctx};
 /// Correlation id of every call made here.
 pub(crate) const CORRELATION_ID: i32 = 77;
 
-/// A context for handlers, over an empty service in memory whose log owns no shard yet.
+/// Wall time at the start of every test, ms.
+pub(crate) const START_MS: i64 = 1_700_000_000_000;
+
+/// A context for handlers, over a whole and empty service in memory that serves all its shards.
 pub(crate) async fn ctx() -> Arc<Ctx> {
-    let clock = Clock::simulated(1_700_000_000_000);
+    let clock = Clock::simulated(START_MS);
     let entropy = Entropy::seeded(1);
     let tasks = Tasks::new();
     let store: Arc<dyn MetaStore> = Arc::new(Sim::new(&clock));
-    let topics = Topics::new(Arc::clone(&store), clock.clone(), entropy.clone(), 4);
+    let nodes = Nodes::new();
+    nodes.insert(Arc::new(MemoryReplica::new(
+        NodeId(101),
+        clock.clone(),
+        entropy.clone(),
+    )));
+    let node = NodeId(1);
+    let incarnation = Leases::register(store.as_ref(), &clock, &entropy, node)
+        .await
+        .expect("the node registers");
     let leases = Leases::new(
         Arc::clone(&store),
-        Nodes::new(),
+        nodes,
         clock.clone(),
         entropy.clone(),
         tasks.clone(),
-        (NodeId(1), Incarnation(1)),
+        (node, incarnation),
         LeaseConfig::embedded(),
     );
+    leases.start_heartbeat();
+    let shards = 2;
+    let topics = Topics::new(Arc::clone(&store), clock.clone(), entropy.clone(), shards);
+    let config = LogConfig {
+        shards,
+        ..LogConfig::default()
+    };
     let log = Log::start(
-        LogConfig::default(),
+        config,
         leases,
         topics.clone(),
         Arc::clone(&store),
@@ -49,7 +70,7 @@ pub(crate) async fn ctx() -> Arc<Ctx> {
         &tasks,
     );
     let groups = Groups::new(
-        Owners::new(|_, _| ShardId(0), |_| Standing::Elsewhere),
+        owners(&log),
         store,
         topics.clone(),
         GroupsConfig::default(),
@@ -57,6 +78,13 @@ pub(crate) async fn ctx() -> Arc<Ctx> {
         entropy.clone(),
         &tasks,
     );
+    for _ in 0..1_000 {
+        if log.status().is_ready() {
+            break;
+        }
+        clock.sleep(Duration::from_millis(10)).await;
+    }
+    assert!(log.status().is_ready(), "{:?}", log.status());
     let cluster = ClusterInfo {
         cluster_id: "tidemark-test-cluster".to_owned(),
         node_id: 1,
@@ -64,6 +92,28 @@ pub(crate) async fn ctx() -> Arc<Ctx> {
         port: 9092,
     };
     Arc::new(Ctx::new(cluster, topics, groups, log, clock, entropy))
+}
+
+fn owners(log: &Log) -> Owners {
+    let (of, standing) = (log.clone(), log.clone());
+    Owners::new(
+        move |tenant, group| of.shard_of_group(tenant, group),
+        move |shard| match standing.ownership(shard) {
+            Some(ownership) => Standing::Serving(ownership),
+            None => Standing::Recovering,
+        },
+    )
+}
+
+/// Creates a topic.
+pub(crate) async fn create_topic(ctx: &Ctx, name: &str, partitions: i32) -> Arc<Topic> {
+    let new = NewTopic {
+        name: name.to_owned(),
+        partitions: Some(partitions),
+        ..Default::default()
+    };
+    let made = ctx.topics.create(&peer().tenant, new).await;
+    made.expect("the topic is created")
 }
 
 /// The peer of every call made here.

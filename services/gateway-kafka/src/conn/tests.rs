@@ -215,3 +215,49 @@ async fn reads_pause_while_others_hold_the_budget() {
     drop(held);
     assert_eq!(client.describe().await.error_code, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn pipelined_produces_keep_their_order() {
+    use tidemark_records::{BatchBuilder, Compression};
+    use tidemark_wire::KafkaString;
+    use tidemark_wire::messages::{PartitionProduceData, ProduceRequestData, TopicProduceData};
+
+    let mut client = connect().await;
+    testing::create_topic(&client.shared.ctx, "t", 1).await;
+    let produce = |n: u8| {
+        let mut batch = BatchBuilder::new(Compression::None);
+        batch.push(0, None, Some(&[n]), &[]).unwrap();
+        let request = ProduceRequestData {
+            acks: -1,
+            timeout_ms: 1_000,
+            topic_data: vec![TopicProduceData {
+                name: KafkaString::from_static("t"),
+                partition_data: vec![PartitionProduceData {
+                    records: Some(batch.build().unwrap().into_bytes()),
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        frame(&request, 9)
+    };
+    let mut sent = Vec::new();
+    for n in 0..20 {
+        sent.extend_from_slice(&produce(n));
+        // A request of another kind between them has its turn too.
+        if n % 7 == 3 {
+            sent.extend_from_slice(&describe());
+        }
+    }
+    client.io.write_all(&sent).await.unwrap();
+    for n in 0..20 {
+        let raw = client.answer_frame().await;
+        let answer = answer::<ProduceRequestData>(raw, 9);
+        let partition = &answer.responses[0].partition_responses[0];
+        assert_eq!((partition.error_code, partition.base_offset), (0, n));
+        if n % 7 == 3 {
+            assert_eq!(client.describe().await.error_code, 0);
+        }
+    }
+}

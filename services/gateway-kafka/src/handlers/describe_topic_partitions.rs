@@ -144,7 +144,6 @@ fn partition(
 
 #[cfg(test)]
 mod tests {
-    use tidemark_topics::NewTopic;
     use tidemark_wire::messages::describe_topic_partitions_request as asked;
 
     use super::*;
@@ -154,15 +153,7 @@ mod tests {
     async fn pages_cover_everything_once() {
         let ctx = testing::ctx().await;
         for (name, partitions) in [("a", 3), ("b", 1), ("c", 4)] {
-            let new = NewTopic {
-                name: name.to_owned(),
-                partitions: Some(partitions),
-                ..Default::default()
-            };
-            ctx.topics
-                .create(&testing::peer().tenant, new)
-                .await
-                .unwrap();
+            testing::create_topic(&ctx, name, partitions).await;
         }
         let mut request = DescribeTopicPartitionsRequestData {
             response_partition_limit: 2,

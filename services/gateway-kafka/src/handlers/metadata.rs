@@ -161,21 +161,13 @@ fn partition(
 
 #[cfg(test)]
 mod tests {
-    use tidemark_topics::NewTopic;
-
     use super::*;
     use crate::testing;
 
     async fn with_topics(names: &[&str]) -> Arc<Ctx> {
         let ctx = testing::ctx().await;
         for name in names {
-            let new = NewTopic {
-                name: (*name).to_owned(),
-                partitions: Some(3),
-                ..Default::default()
-            };
-            let made = ctx.topics.create(&testing::peer().tenant, new).await;
-            made.expect("topic is created");
+            testing::create_topic(&ctx, name, 3).await;
         }
         ctx
     }
@@ -212,9 +204,10 @@ mod tests {
             if version >= 1 {
                 assert_eq!(answer.controller_id, 1);
             }
-            // The test's log owns no shard.
             let leader = &topic.partitions[2];
-            assert_eq!((leader.error_code, leader.leader_id), (5, -1));
+            assert_eq!((leader.error_code, leader.leader_id), (0, 1));
+            assert_eq!(leader.isr_nodes, [1]);
+            assert_eq!(leader.leader_epoch >= 0, version >= 7);
         }
     }
 
