@@ -14,7 +14,7 @@ use tidemark_meta::MetaStore;
 use tidemark_meta::sim::Sim;
 use tidemark_runtime::{Clock, Entropy, Tasks};
 use tidemark_topics::{NewTopic, Topic, Topics};
-use tidemark_types::{NodeId, Tenant};
+use tidemark_types::{NodeId, ShardId, Tenant};
 use tidemark_wire::frame::{FrameHead, HEAD_BYTES, PREFIX_BYTES};
 use tidemark_wire::{Request, Response, request_header_version, response_header_version};
 
@@ -30,6 +30,15 @@ pub(crate) const START_MS: i64 = 1_700_000_000_000;
 
 /// A context for handlers, over a whole and empty service in memory that serves all its shards.
 pub(crate) async fn ctx() -> Arc<Ctx> {
+    ctx_with(owners).await
+}
+
+/// As [`ctx`], but every group is coordinated elsewhere.
+pub(crate) async fn ctx_without_groups() -> Arc<Ctx> {
+    ctx_with(|_| Owners::new(|_, _| ShardId(0), |_| Standing::Elsewhere)).await
+}
+
+async fn ctx_with(owners: impl FnOnce(&Log) -> Owners) -> Arc<Ctx> {
     let clock = Clock::simulated(START_MS);
     let entropy = Entropy::seeded(1);
     let tasks = Tasks::new();

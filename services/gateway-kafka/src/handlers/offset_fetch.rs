@@ -340,7 +340,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_group_coordinated_elsewhere_is_refused_where_the_version_has_room() {
-        let ctx = crate::testing::ctx().await;
+        let ctx = crate::testing::ctx_without_groups().await;
         for version in 1..=10 {
             let request = if version >= GROUPS {
                 OffsetFetchRequestData {
