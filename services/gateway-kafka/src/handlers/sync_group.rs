@@ -59,7 +59,6 @@ mod tests {
     use tidemark_wire::KafkaString;
 
     use super::super::group_testing::{ctx, joined, sync};
-    use super::*;
     use crate::testing::call;
 
     #[tokio::test(start_paused = true)]
