@@ -15,6 +15,16 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use tidemark_telemetry::LogFormat;
 
+/// Which metadata engine the service runs on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MetaEngine {
+    /// In the data folder, for one process.
+    Embedded,
+    /// A FoundationDB cluster.
+    FoundationDb,
+}
+
 /// Makes a section struct per group with serde and defaults, and one documented row per setting.
 macro_rules! settings {
     ($($(#[doc = $section_doc:literal])* $section:ident: $ty:ident {
@@ -56,6 +66,13 @@ settings! {
         data_dir: PathBuf = PathBuf::from("tidemark-data");
         /// How long a drain may take after SIGTERM before the process exits anyway.
         drain: Span = Span::from_secs(20);
+    }
+    /// The metadata store.
+    meta: MetaSettings {
+        /// `embedded` keeps it in the data folder; `foundationdb` needs a binary built with that feature.
+        engine: MetaEngine = MetaEngine::Embedded;
+        /// FoundationDB's cluster file; empty means the client library's default place.
+        cluster_file: PathBuf = PathBuf::new();
     }
     /// The Kafka protocol's listener.
     kafka: KafkaSettings {

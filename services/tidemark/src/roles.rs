@@ -3,6 +3,11 @@
 use std::net::SocketAddr;
 
 mod all;
+#[cfg(feature = "foundationdb")]
+mod foundation;
+#[cfg(not(feature = "foundationdb"))]
+#[path = "roles/foundation_absent.rs"]
+mod foundation;
 mod layout;
 mod parts;
 mod repair;

@@ -10,8 +10,8 @@ use tidemark_meta::MetaStore;
 use tidemark_meta::embedded::Embedded;
 use tidemark_runtime::{Clock, Entropy, Tasks};
 
-use super::StartError;
-use crate::config::Settings;
+use super::{StartError, foundation};
+use crate::config::{MetaEngine, Settings};
 
 /// Time, randomness, the embedded metadata store of one process, and whose it is.
 #[derive(Clone)]
@@ -26,10 +26,12 @@ pub(super) struct Base {
 /// Opens (or creates) the metadata store and brings its schema up to date.
 pub(super) async fn open_metadata(settings: &Settings, tasks: &Tasks) -> Result<Base, StartError> {
     let (clock, entropy) = (Clock::system(), Entropy::system());
-    let folder = settings.node.data_dir.join("meta");
-    create_folder(&folder)?;
-    let store: Arc<dyn MetaStore> =
-        Arc::new(Embedded::open(&folder, &clock, tasks).map_err(StartError::of)?);
+    let store = match settings.meta.engine {
+        MetaEngine::Embedded => open_embedded(settings, &clock, tasks)?,
+        MetaEngine::FoundationDb => {
+            foundation::open(&settings.meta.cluster_file, &clock, &entropy, tasks)?
+        }
+    };
     let report = tidemark_migrations::migrate(store.as_ref(), &clock, &entropy)
         .await
         .map_err(StartError::of)?;
@@ -41,6 +43,18 @@ pub(super) async fn open_metadata(settings: &Settings, tasks: &Tasks) -> Result<
         store,
         cluster_id,
     })
+}
+
+fn open_embedded(
+    settings: &Settings,
+    clock: &Clock,
+    tasks: &Tasks,
+) -> Result<Arc<dyn MetaStore>, StartError> {
+    let folder = settings.node.data_dir.join("meta");
+    create_folder(&folder)?;
+    Ok(Arc::new(
+        Embedded::open(&folder, clock, tasks).map_err(StartError::of)?,
+    ))
 }
 
 /// Opens (or creates) the write-ahead log and recovers it.
