@@ -13,6 +13,8 @@ mod commit;
 mod expire;
 mod roll;
 mod takeover;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -129,7 +129,9 @@ impl Owner {
         let ticket = self.next_ticket;
         let partition = entry.partition;
         self.bound_producers(&entry);
-        let state = self.state.partitions.entry(partition).or_default();
+        // J12: the committed state does not learn of the partition before its first batch commits.
+        let empty = PartitionState::default();
+        let state = self.state.partitions.get(&partition).unwrap_or(&empty);
         self.flights
             .entry(partition)
             .or_insert_with(|| Flight::new(state))
