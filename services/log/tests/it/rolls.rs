@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tidemark_meta::faulty::Faults;
 use tidemark_meta::keys::extent::ExtentKey;
 use tidemark_meta::{MetaStore, Mode, keys};
 use tidemark_types::{Coded, ErrorCode, Offset, ShardId};
@@ -97,4 +98,54 @@ async fn a_full_disk_stops_appends_only_and_room_brings_them_back() {
     assert_eq!(stuck.await.unwrap().base_offset, Offset(1));
     let next = p.send(&topic, idempotent(1, 0, 2, 1)).await.unwrap();
     assert_eq!(next.base_offset, Offset(2));
+}
+
+/// J2, J9: whatever becomes of a roll's transaction and its answer, no ack is wrong and nothing is lost or doubled.
+#[tokio::test(start_paused = true)]
+async fn rolls_through_a_stormy_metadata_store_lose_and_double_nothing() {
+    for seed in 0..10 {
+        let mut world = World::replicated(900 + seed, if seed % 2 == 0 { 1 } else { 3 });
+        world.config.roll_bytes = 2_000;
+        let p = world.start().await;
+        let topic = p.topic("t", 1).await;
+        let shard = topic.partition(P0).unwrap().shard;
+        world.store.set_faults(Faults::stormy());
+        for i in 0..150 {
+            let sent = p.send(&topic, idempotent(1, 0, i * 2, 2));
+            if i % 5 == 0 {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+            let offset = match sent.await {
+                Ok(ack) => ack.base_offset,
+                Err(error) => {
+                    assert!(error.code().is_retriable(), "{error}");
+                    retry(&p, &topic, i * 2).await
+                }
+            };
+            assert_eq!(offset.0, i64::from(i) * 2, "seed {seed}");
+        }
+        world.store.set_faults(Faults::default());
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert!(extents(&world, shard).await > 3);
+        let next = world.start().await;
+        let read = next.read_all(&topic, P0, 0).await;
+        let expected: Vec<_> = (0..300).map(|i| (i, format!("1/0/{i}"))).collect();
+        assert_eq!(read, expected, "seed {seed}");
+    }
+}
+
+/// Sends a producer's batch until it is acked, as a client does.
+async fn retry(
+    p: &crate::world::Process,
+    topic: &std::sync::Arc<tidemark_topics::Topic>,
+    sequence: i32,
+) -> Offset {
+    for _ in 0..200 {
+        match p.send(topic, idempotent(1, 0, sequence, 2)).await {
+            Ok(ack) => return ack.base_offset,
+            Err(error) => assert!(error.code().is_retriable(), "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("not acked in 20 s");
 }

@@ -12,6 +12,7 @@ use tidemark_log::{
     AppendAck, AppendError, AppendFuture, AppendOptions, FetchPartition, FetchRequest,
     FetchedPartition, Isolation, Log, LogConfig,
 };
+use tidemark_meta::faulty::Faulty;
 use tidemark_meta::sim::Sim;
 use tidemark_records::{Batch, BatchBuilder, Compression};
 use tidemark_runtime::{Clock, Entropy, Tasks};
@@ -25,7 +26,7 @@ pub(crate) const P0: PartitionIndex = PartitionIndex(0);
 pub(crate) struct World {
     pub(crate) clock: Clock,
     pub(crate) entropy: Entropy,
-    pub(crate) store: Sim,
+    pub(crate) store: Faulty,
     pub(crate) replicas: Vec<MemoryReplica>,
     nodes: Nodes,
     pub(crate) config: LogConfig,
@@ -56,7 +57,7 @@ impl World {
             nodes.insert(Arc::new(replica.clone()));
         }
         Self {
-            store: Sim::new(&clock),
+            store: Faulty::new(Arc::new(Sim::new(&clock)), &clock, &entropy),
             clock,
             entropy,
             replicas,
@@ -77,7 +78,7 @@ impl World {
 
     /// Starts the service.
     pub(crate) async fn start_unready(&self) -> Process {
-        let store: Arc<Sim> = Arc::new(self.store.clone());
+        let store: Arc<Faulty> = Arc::new(self.store.clone());
         let (clock, entropy, node) = (&self.clock, &self.entropy, NodeId(1));
         let incarnation = Leases::register(&self.store, clock, entropy, node)
             .await
