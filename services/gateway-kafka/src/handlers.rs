@@ -1,10 +1,15 @@
 //! The APIs served: one file each, one line each in [`TABLE`], in the order of their keys.
 
+mod alter_configs;
 mod api_versions;
+mod create_partitions;
+mod create_topics;
 #[cfg(test)]
 mod data_path;
 mod delete_groups;
+mod delete_topics;
 mod describe_cluster;
+mod describe_configs;
 mod describe_groups;
 mod describe_topic_partitions;
 mod fetch;
@@ -13,9 +18,11 @@ mod group;
 #[cfg(test)]
 mod group_testing;
 mod heartbeat;
+mod incremental_alter_configs;
 mod init_producer_id;
 mod join_group;
 mod leave_group;
+mod list_config_resources;
 mod list_groups;
 mod list_offsets;
 mod metadata;
@@ -46,11 +53,18 @@ pub(crate) static TABLE: &[Entry] = &[
     entry::<describe_groups::DescribeGroups>(),
     entry::<list_groups::ListGroups>(),
     entry::<api_versions::ApiVersions>(),
+    entry::<create_topics::CreateTopics>(),
+    entry::<delete_topics::DeleteTopics>(),
     entry::<init_producer_id::InitProducerId>(),
     entry::<offset_for_leader_epoch::OffsetForLeaderEpoch>(),
+    entry::<describe_configs::DescribeConfigs>(),
+    entry::<alter_configs::AlterConfigs>(),
+    entry::<create_partitions::CreatePartitions>(),
     entry::<delete_groups::DeleteGroups>(),
+    entry::<incremental_alter_configs::IncrementalAlterConfigs>(),
     entry::<offset_delete::OffsetDelete>(),
     entry::<describe_cluster::DescribeCluster>(),
+    entry::<list_config_resources::ListConfigResources>(),
     entry::<describe_topic_partitions::DescribeTopicPartitions>(),
 ];
 

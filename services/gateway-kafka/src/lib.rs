@@ -10,6 +10,7 @@
 //! No byte a peer announces is believed: frames have a bound per API before they are stored, buffers grow as
 //! bytes arrive, decoded requests are charged to a budget by an estimate each handler declares.
 
+mod admin;
 mod budget;
 mod config;
 mod conn;
