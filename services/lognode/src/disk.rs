@@ -64,6 +64,9 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// Reads up to `len` bytes at `offset`; fewer only at the end of the file.
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Bytes>;
 
+    /// Forgets what of the file is cached and already called durable, so that reads ask the disk. What
+    /// was written and not yet synced is kept.
+    fn drop_cache(&self) -> io::Result<()>;
     /// Makes everything written durable.
     fn sync(&self) -> io::Result<()>;
 }

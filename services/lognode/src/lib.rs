@@ -34,6 +34,7 @@ pub mod sim;
 mod state;
 mod stats;
 mod survey;
+mod suspect;
 mod verify;
 mod view;
 mod wal;

@@ -18,6 +18,7 @@ use crate::segments::{Pool, Slot, prepare};
 use crate::state::State;
 use crate::stats::Counters;
 use crate::survey::unfinished;
+use crate::suspect;
 use crate::view::{Durable, View};
 use crate::wal::{Active, Trouble, Wal, write_block};
 
@@ -37,6 +38,13 @@ pub(crate) fn open(
         Some(cookie) => cookie,
         None => Cookie::create(&*disk, entropy)?,
     };
+    let suspect =
+        suspect::found(&*disk).map_err(OpenError::io(format!("read {folder}/suspect")))?;
+    if let Some(why) = &suspect {
+        tracing::warn!(
+            "log node in {folder}: the disk failed before this start ({why}); recovering from the disk alone, without the page cache"
+        );
+    }
     let tidy = || {
         for name in unfinished(&*disk)? {
             disk.remove(&name)?;
@@ -49,7 +57,7 @@ pub(crate) fn open(
     set_aside(&*disk, &found.foreign).map_err(OpenError::io(format!("tidy {folder}")))?;
     let counters = Arc::new(Counters::default());
     let active = match found.active.take() {
-        Some((slot, at)) => resume(slot, at)?,
+        Some((slot, at)) => resume(&*disk, slot, at)?,
         None => begin(&*disk, &config, cookie.secret, &mut found, &counters)?,
     };
     let mut files = found.files;
@@ -81,6 +89,10 @@ pub(crate) fn open(
         let what = format!("write to {folder}");
         return Err(OpenError::Io { what, source });
     }
+    if suspect.is_some() {
+        suspect::clear(&*wal.disk).map_err(OpenError::io(format!("tidy {folder}")))?;
+        tracing::info!("log node in {folder}: recovered and synced again, no longer suspect");
+    }
     Ok((cookie.node, wal))
 }
 
@@ -105,12 +117,13 @@ fn set_aside(disk: &dyn Disk, names: &[String]) -> std::io::Result<()> {
     disk.sync_dir()
 }
 
-fn resume(slot: Slot, at: Position) -> Result<Active, OpenError> {
+fn resume(disk: &dyn Disk, slot: Slot, at: Position) -> Result<Active, OpenError> {
     let name = &slot.segment_file.name;
-    slot.segment_file
-        .file
-        .sync()
-        .map_err(OpenError::io(format!("sync {name}")))?;
+    slot.segment_file.file.sync().map_err(|error| {
+        let what = format!("sync {name}");
+        suspect::leave(disk, &format!("{what}: {error}"));
+        OpenError::io(what)(error)
+    })?;
     Ok(Active {
         slot,
         at,

@@ -17,7 +17,7 @@ use image::Image;
 /// How a simulated machine went down.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Crash {
-    /// The process died: everything written stays.
+    /// The process died: everything written stays, also what is in the cache only.
     Process,
     /// The power went: any subset of the unsynced sectors stays, and any prefix of the unsynced names.
     Power,
@@ -87,7 +87,9 @@ impl SimDisk {
         self.state.lock().crashed
     }
 
-    /// Makes the sync after `more` further ones fail, once. What it should have synced may be lost.
+    /// Makes the sync after `more` further ones fail, once. As on Linux, what it should have synced is then
+    /// called clean: a later sync does not write it, reads see it until the cache is dropped or the power
+    /// goes, and any part of it is on the disk.
     pub fn fail_sync_after(&self, more: u64) {
         let mut state = self.state.lock();
         state.fail_sync_at = Some(state.syncs + more);
@@ -267,11 +269,19 @@ impl DiskFile for SimFile {
         Ok(state.image.read(self.id, offset, len))
     }
 
+    fn drop_cache(&self) -> io::Result<()> {
+        let mut state = self.disk.state.lock();
+        state.alive()?;
+        state.image.drop_cache(self.id);
+        Ok(())
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.disk.step(|state, crashing| {
             let fails = state.fail_sync_at == Some(state.syncs);
             state.syncs += 1;
             if fails {
+                state.image.fail_sync(self.id, &self.disk.entropy);
                 return Err(io::Error::other("the simulated disk failed a sync"));
             }
             if !crashing {

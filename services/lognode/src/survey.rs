@@ -84,6 +84,8 @@ pub(crate) fn unfinished(disk: &dyn Disk) -> io::Result<Vec<String>> {
 
 fn open(disk: &dyn Disk, name: &str) -> io::Result<Slot> {
     let file = disk.open(name)?;
+    // What is read from here on is what the disk holds, not what a failed sync left in the cache.
+    file.drop_cache()?;
     let bytes = file.bytes()?;
     let name = Arc::from(name);
     let segment_file = SegmentFile { name, file };

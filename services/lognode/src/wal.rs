@@ -31,6 +31,7 @@ use crate::prepare::Preparer;
 use crate::request::{Held, Request};
 use crate::segments::{Pool, Slot};
 use crate::stats::Counters;
+use crate::suspect;
 use crate::view::View;
 
 /// The current segment.
@@ -125,7 +126,9 @@ impl Wal {
             Trouble::Full => "write: the disk is full".to_owned(),
         };
         tracing::error!("log node in {} is poisoned: {why}", self.disk.folder());
+        let marker = why.clone();
         self.view.durable.write().poison.get_or_insert(why);
+        suspect::leave(&*self.disk, &marker);
     }
 
     /// Commits one group off the queue's front. `Err` poisons.

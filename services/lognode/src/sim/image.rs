@@ -1,4 +1,5 @@
-//! What a simulated disk holds: per sector the durable content and every version written since the last sync.
+//! What a simulated disk holds: per sector the durable content, every version written since the last sync, and
+//! what a failed sync left in the cache only.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -34,6 +35,8 @@ struct Content {
     durable_bytes: u64,
     durable: BTreeMap<u64, Sector>,
     unsynced: BTreeMap<u64, Vec<Sector>>,
+    /// Called clean by a failed sync: read, but not on the disk.
+    cached: BTreeMap<u64, Sector>,
 }
 
 impl Image {
@@ -102,6 +105,7 @@ impl Image {
         each_sector(offset, bytes.len(), |number, in_sector, in_bytes| {
             let mut sector = file.sector(number);
             sector[in_sector].copy_from_slice(&bytes[in_bytes]);
+            file.cached.remove(&number);
             file.unsynced.entry(number).or_default().push(sector);
         });
     }
@@ -129,6 +133,23 @@ impl Image {
         }
     }
 
+    /// Loses any part of what is unsynced and goes on showing it.
+    pub(super) fn fail_sync(&mut self, id: u64, entropy: &Entropy) {
+        if let Some(file) = self.files.get_mut(&id) {
+            let shown = file.unsynced.iter();
+            let shown = shown.filter_map(|(number, v)| Some((*number, *v.last()?)));
+            let shown: Vec<_> = shown.collect();
+            file.lose_writes(entropy);
+            file.cached.extend(shown);
+        }
+    }
+
+    pub(super) fn drop_cache(&mut self, id: u64) {
+        if let Some(file) = self.files.get_mut(&id) {
+            file.cached.clear();
+        }
+    }
+
     pub(super) fn rot(&mut self, name: &str, at: u64, bits: u8) -> bool {
         let Some(file) = self
             .names
@@ -144,7 +165,8 @@ impl Image {
         match file.unsynced.get_mut(&number).and_then(|v| v.last_mut()) {
             Some(last) => *last = sector,
             None => {
-                file.durable.insert(number, sector);
+                let durable = file.durable.entry(number).or_insert([0; SECTOR]);
+                durable[byte] ^= bits;
             }
         }
         true
@@ -201,18 +223,25 @@ impl Content {
     fn sector(&self, number: u64) -> Sector {
         let unsynced = self.unsynced.get(&number).and_then(|v| v.last());
         unsynced
+            .or_else(|| self.cached.get(&number))
             .or_else(|| self.durable.get(&number))
             .copied()
             .unwrap_or([0; SECTOR])
     }
 
     /// Keeps, of every unsynced sector, its durable content or any version written since.
-    fn lose(&mut self, entropy: &Entropy) {
+    fn lose_writes(&mut self, entropy: &Entropy) {
         for (number, versions) in std::mem::take(&mut self.unsynced) {
             let kept = entropy.below(versions.len() as u64 + 1);
             let version = usize::try_from(kept).ok().and_then(|k| versions.get(k));
             self.durable.extend(version.map(|v| (number, *v)));
         }
+    }
+
+    /// What a power loss leaves.
+    fn lose(&mut self, entropy: &Entropy) {
+        self.lose_writes(entropy);
+        self.cached.clear();
         if self.durable_bytes != self.bytes && entropy.below(2) == 0 {
             self.bytes = self.durable_bytes;
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidemark_journal::{Append, FrameKind, Replica, ReplicaError};
+use tidemark_journal::{Append, FrameKind, Inventory, Replica, ReplicaError};
 use tidemark_lognode::sim::Crash;
 use tidemark_lognode::{Disk, LogNodeConfig, OpenError};
 use tidemark_types::{Epoch, Lsn};
@@ -20,20 +20,16 @@ async fn a_failed_sync_poisons_at_once_and_is_never_retried() {
     let frames = pen.frames(2, 100);
     rig.append(e, 1, frames[..1].to_vec()).await.unwrap();
     rig.disk.fail_sync_after(0);
-    let steps = rig.disk.steps();
     let poisoned = |e: ReplicaError| assert!(matches!(e, ReplicaError::Poisoned(_)), "{e}");
     poisoned(rig.append(e, 1, frames[1..].to_vec()).await.unwrap_err());
+    let steps = rig.disk.steps();
     poisoned(rig.append(e, 1, frames[1..].to_vec()).await.unwrap_err());
     poisoned(rig.fence(e, 2).await.unwrap_err());
     poisoned(rig.open(extent(0, 1), 1).await.unwrap_err());
     poisoned(rig.release(e, 1).await.unwrap_err());
     poisoned(rig.node.extents().await.unwrap_err());
     rig.fall_idle().await;
-    assert_eq!(
-        rig.disk.steps(),
-        steps + 2,
-        "one write, one sync, nothing after"
-    );
+    assert_eq!(rig.disk.steps(), steps, "nothing is written any more");
     assert!(rig.node.stats().poisoned);
     assert_eq!(
         rig.read_all(e, 2).await,
@@ -43,6 +39,51 @@ async fn a_failed_sync_poisons_at_once_and_is_never_retried() {
     rig.crash(Crash::Power).await;
     assert_eq!(rig.read_all(e, 1).await, frames[..1]);
     rig.append(e, 1, frames).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_failed_sync_recovery_believes_the_disk_and_not_the_page_cache() {
+    // J5. Breaks when `drop_cache` does nothing: the lost frame is built on, and the power takes it away.
+    for seed in 0..40 {
+        let mut rig = Rig::new(seed).await;
+        let e = extent(0, 0);
+        let mut pen = Pen::new(e, 1);
+        rig.open(e, 1).await.unwrap();
+        let frames = pen.frames(4, 3000);
+        rig.append(e, 1, frames[..1].to_vec()).await.unwrap();
+        rig.disk.fail_sync_after(0);
+        rig.append(e, 1, frames[1..2].to_vec()).await.unwrap_err();
+        let marked = |rig: &Rig| rig.disk.files().iter().any(|(name, _)| name == "suspect");
+        assert!(marked(&rig), "the next start is told");
+        rig.crash(Crash::Process).await;
+        assert!(!marked(&rig), "it recovered from the disk");
+        let Inventory::Held { end, .. } = rig.fence(e, 1).await.unwrap().inventory else {
+            panic!("seed {seed}: what was never answered is no damage");
+        };
+        let more = frames[end.0 as usize..].to_vec();
+        rig.append(e, 1, more).await.unwrap();
+        rig.crash(Crash::Power).await;
+        let inventory = rig.fence(e, 2).await.unwrap().inventory;
+        assert_eq!(inventory, held(0, 4), "seed {seed}");
+        assert_eq!(rig.read_all(e, 4).await, frames, "seed {seed}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_stays_suspect_until_a_start_has_synced_it() {
+    let mut rig = Rig::new(22).await;
+    let e = extent(0, 0);
+    rig.open(e, 1).await.unwrap();
+    rig.disk = rig.disk.crash(Crash::Process);
+    rig.disk.fail_sync_after(0);
+    let refused = start(&rig.disk, &rig.config, &rig.entropy).await;
+    assert!(matches!(refused, Err(OpenError::Io { .. })));
+    let file = rig.disk.open("suspect").unwrap();
+    let why = file.read_at(0, 4096).unwrap();
+    assert!(why.starts_with(b"sync wal-"), "{why:?}");
+    rig.crash(Crash::Process).await;
+    assert!(rig.disk.open("suspect").is_err());
+    assert_eq!(rig.fence(e, 2).await.unwrap().inventory, held(0, 0));
 }
 
 #[tokio::test(start_paused = true)]
