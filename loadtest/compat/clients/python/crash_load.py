@@ -20,6 +20,8 @@ from common import DEADLINE_S
 
 PRODUCERS = 4
 PARTITIONS = 4
+# Makes extents roll and segments fill while the load runs.
+PAD = b"x" * 2048
 QUICK = {"reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 100, "retry.backoff.ms": 20, "log_level": 2}
 
 
@@ -51,7 +53,9 @@ class Load(threading.Thread):
         while not self.stop_it.is_set():
             try:
                 value = f"{self.number}-{sent}"
-                self.producer.produce(self.topic, value, partition=sent % PARTITIONS, on_delivery=self.delivered)
+                self.producer.produce(
+                    self.topic, value, partition=sent % PARTITIONS, headers={"pad": PAD}, on_delivery=self.delivered
+                )
                 sent += 1
             except BufferError:
                 self.producer.poll(0.05)
