@@ -1,5 +1,8 @@
 //! Real clients, real processes.
-#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap as tests do")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests may unwrap as tests do"
+)]
 
 mod clients;
 mod crash;
