@@ -16,7 +16,9 @@ pub struct LogNodeConfig {
     pub queue_requests_max: usize,
     /// An idle WAL writes its trailing mark after this long, ms (J5).
     pub mark_idle_ms: u64,
-    /// Payload verified at open in closed segments, newest first; the last segment always is.
+    /// Bytes of closed segments whose CRCs are checked at open: those with frames of each shard's newest
+    /// extent, newest first. The last segment always is. What lies beyond is checked when it is read.
+    /// 256 MiB and the last segment, uncached, took 0.4 s on a virtual disk of 0.9 GB/s.
     pub open_verify_bytes_max: u64,
 }
 
@@ -29,7 +31,7 @@ impl Default for LogNodeConfig {
             queue_bytes_max: 512 << 20,
             queue_requests_max: 65_536,
             mark_idle_ms: 100,
-            open_verify_bytes_max: 0,
+            open_verify_bytes_max: 256 << 20,
         }
     }
 }

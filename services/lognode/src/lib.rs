@@ -17,6 +17,7 @@
 //! [`journal::Replica`]: tidemark_journal::Replica
 
 mod config;
+mod damage;
 mod disk;
 mod driver;
 mod error;
@@ -41,6 +42,7 @@ mod wal;
 mod window;
 
 pub use config::LogNodeConfig;
+pub use damage::Damage;
 pub use disk::{Disk, DiskFile, FileDisk};
 pub use error::OpenError;
 pub use node::LogNode;

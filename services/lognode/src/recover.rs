@@ -11,6 +11,7 @@ mod replay;
 use std::collections::BTreeMap;
 
 use crate::OpenError;
+use crate::damage::Damage;
 use crate::disk::Disk;
 use crate::format::Position;
 use crate::segments::{Closed, Pool, Slot, file_number};
@@ -31,19 +32,36 @@ pub(crate) struct Recovered {
     pub(crate) sequence: u64,
     /// Files of another cookie.
     pub(crate) foreign: Vec<String>,
-    /// Everything damaged, in words: file, bytes, reason.
-    pub(crate) damage: Vec<String>,
+    /// Everything damaged.
+    pub(crate) damage: Vec<Damage>,
+    /// Bytes of closed segments that were to be verified but are beyond the budget.
+    pub(crate) unverified_bytes: u64,
+}
+
+/// What of the closed segments is verified; the last segment always is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Depth {
+    /// Segments with frames of each shard's newest extent, newest first, up to this many bytes. What a
+    /// takeover decides depends on those; older extents' ends are known above, and reads check them.
+    Newest(u64),
+    /// All.
+    Everything,
+}
+
+impl Depth {
+    fn bytes_max(self) -> u64 {
+        match self {
+            Self::Newest(bytes_max) => bytes_max,
+            Self::Everything => u64::MAX,
+        }
+    }
 }
 
 /// Reads the disk; writes nothing.
 ///
 /// # Errors
 /// When files cannot be read or are of an unknown format. Damage is no error: it is in the result.
-pub(crate) fn recover(
-    disk: &dyn Disk,
-    secret: u64,
-    verify_bytes_max: u64,
-) -> Result<Recovered, OpenError> {
+pub(crate) fn recover(disk: &dyn Disk, secret: u64, depth: Depth) -> Result<Recovered, OpenError> {
     let mut segments = BTreeMap::new();
     let mut pool = Pool::default();
     let mut foreign = Vec::new();
@@ -71,7 +89,7 @@ pub(crate) fn recover(
         replay.load(&base.checkpoint).map_err(read)?;
     }
     let tail = replay.run(base.map(|(_, base)| base)).map_err(read)?;
-    replay.verify_closed(verify_bytes_max).map_err(read)?;
+    let unverified_bytes = replay.verify_closed(depth).map_err(read)?;
     let (state, sequence, damage) = replay.finish();
     let mut files = BTreeMap::new();
     let mut active = None;
@@ -102,6 +120,7 @@ pub(crate) fn recover(
         sequence,
         foreign,
         damage,
+        unverified_bytes,
     })
 }
 

@@ -4,9 +4,10 @@ use std::io;
 
 use tidemark_journal::Frame;
 
+use crate::damage::Damage;
 use crate::format::{BlockHeader, EntryKind, Position};
 use crate::view::SegmentFile;
-use crate::window::{Block, Window, frame};
+use crate::window::{Block, Window, checked, frame};
 
 const CHUNK_BYTES: usize = 1 << 20;
 
@@ -16,7 +17,7 @@ pub(crate) enum Step {
     /// A block whose header and table are intact.
     Block(Block),
     /// Damage below the synced mark: a later block proves that this was synced once (J5).
-    Damage { from: u64, to: u64 },
+    Damage(Damage),
     /// Nothing more that was proven synced. New blocks go to [`Scan::at`].
     End,
 }
@@ -56,8 +57,8 @@ impl<'a> Scan<'a> {
         match self.proof(self.at)? {
             Some(later) => {
                 self.at = later.at;
-                let to = later.at.offset;
-                Ok(Step::Damage { from, to })
+                let why = "no intact block".to_owned();
+                Ok(Step::Damage(self.damage(from, later.at.offset, why)))
             }
             None => Ok(Step::End),
         }
@@ -70,24 +71,34 @@ impl<'a> Scan<'a> {
         Ok(later.filter(|later| later.synced > at))
     }
 
-    /// Every frame of a block, checked in full, with the offset and bytes of the bad ones and the reason.
+    /// Bytes of this segment that are damaged.
+    pub(crate) fn damage(&self, from: u64, to: u64, why: String) -> Damage {
+        let file = self.segment.name.to_string();
+        Damage {
+            file,
+            from,
+            to,
+            why,
+        }
+    }
+
+    /// Every body of a block, checked in full. What is no frame gives `None`.
     pub(crate) fn frames(
         &mut self,
         block: &Block,
-    ) -> io::Result<Vec<Result<Option<Frame>, String>>> {
+    ) -> io::Result<Vec<Result<Option<Frame>, Damage>>> {
         let mut out = Vec::with_capacity(block.entries.len());
         for (entry, offset) in block.bodies() {
-            if entry.kind != EntryKind::Frame {
-                out.push(Ok(None));
-                continue;
-            }
             let body = self.window.body(entry, offset)?;
+            let intact = match entry.kind {
+                EntryKind::Frame => frame(entry, &body).map(Some),
+                EntryKind::Checkpoint | EntryKind::Index => {
+                    checked(entry, entry.kind, &body).map(|()| None)
+                }
+                EntryKind::Open | EntryKind::Fence | EntryKind::Release => Ok(None),
+            };
             let end = offset + u64::from(entry.bytes);
-            let name = &self.segment.name;
-            let checked = frame(entry, &body)
-                .map(Some)
-                .map_err(|e| format!("{name} bytes {offset}..{end}: {e}"));
-            out.push(checked);
+            out.push(intact.map_err(|e| self.damage(offset, end, e.to_string())));
         }
         Ok(out)
     }

@@ -5,11 +5,12 @@ use std::path::Path;
 use tidemark_journal::ExtentInfo;
 use tidemark_types::{Epoch, NodeId, ShardId};
 
+use crate::damage::Damage;
 use crate::disk::{Disk, FileDisk};
 use crate::error::OpenError;
 use crate::format::Cookie;
 use crate::node::LogNode;
-use crate::recover::recover;
+use crate::recover::{Depth, recover};
 
 /// What a disk holds.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -22,8 +23,8 @@ pub struct Report {
     pub fences: Vec<(ShardId, Epoch)>,
     /// Segment files, of them free ones.
     pub segments: (usize, usize),
-    /// Everything damaged, in words: file, bytes, reason.
-    pub damage: Vec<String>,
+    /// Everything damaged.
+    pub damage: Vec<Damage>,
     /// Segment files of another disk cookie, which this node does not read.
     pub foreign: Vec<String>,
 }
@@ -48,7 +49,7 @@ impl LogNode {
             file: format!("{folder}/cookie"),
             why: "it is missing, so this is no log node's folder".to_owned(),
         })?;
-        let found = recover(disk, cookie.secret, u64::MAX)?;
+        let found = recover(disk, cookie.secret, Depth::Everything)?;
         let free = found.pool.free.len();
         let used = found.pool.closed.len() + usize::from(found.active.is_some());
         let shards = found.state.shards.iter();

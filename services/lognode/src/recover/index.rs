@@ -5,6 +5,7 @@ use std::io;
 
 use tidemark_types::Epoch;
 
+use crate::damage::Damage;
 use crate::format::{EntryKind, IndexPiece, LiveSegment, Position, decode_index};
 use crate::scan::{Scan, Step};
 use crate::segments::Slot;
@@ -15,7 +16,7 @@ use crate::window::{Window, checked};
 #[derive(Debug, Default)]
 pub(super) struct Pieces {
     pub(super) pieces: Vec<IndexPiece>,
-    pub(super) damage: Vec<String>,
+    pub(super) damage: Vec<Damage>,
 }
 
 pub(super) fn pieces(slot: &Slot, secret: u64, live: LiveSegment) -> io::Result<Pieces> {
@@ -64,12 +65,7 @@ fn walked(slot: &Slot, secret: u64, segment: u64) -> io::Result<Pieces> {
                     }
                 }
             }
-            Step::Damage { from, to } => {
-                let name = &slot.segment_file.name;
-                out.damage.push(format!(
-                    "damaged below the synced mark: {name} bytes {from}..{to}"
-                ));
-            }
+            Step::Damage(damage) => out.damage.push(damage),
             Step::End => break,
         }
     }

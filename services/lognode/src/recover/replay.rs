@@ -1,12 +1,14 @@
 //! Applies the last checkpoint and every block behind it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use tidemark_journal::{ExtentId, Frame};
 use tidemark_types::Lsn;
 
+use super::Depth;
 use super::index::pieces;
+use crate::damage::{Damage, in_words};
 use crate::format::{BlockKind, Checkpoint, Entry, EntryKind, Position};
 use crate::scan::{Scan, Step};
 use crate::segments::Slot;
@@ -23,7 +25,7 @@ pub(super) struct Replay<'a> {
     sequence: u64,
     /// Extents that may have had frames in a damaged block, until a later frame shows that they had none.
     suspects: BTreeMap<ExtentId, String>,
-    damage: Vec<String>,
+    damage: Vec<Damage>,
     tail: Option<u64>,
 }
 
@@ -48,7 +50,12 @@ impl<'a> Replay<'a> {
         let mut lost = Vec::new();
         for live in live {
             let Some(slot) = self.segments.get(&live.segment) else {
-                lost.push(format!("segment {} is gone", live.segment));
+                lost.push(Damage {
+                    file: format!("segment {}", live.segment),
+                    from: 0,
+                    to: 0,
+                    why: "no file holds it".to_owned(),
+                });
                 continue;
             };
             let found = pieces(slot, self.secret, live)?;
@@ -60,7 +67,7 @@ impl<'a> Replay<'a> {
         let why = if lost.is_empty() {
             "its frames are in no segment".to_owned()
         } else {
-            lost.join("; ")
+            in_words(&lost)
         };
         for (id, extent) in &mut self.state.extents {
             if let Some(gap) = gap(extent) {
@@ -86,31 +93,37 @@ impl<'a> Replay<'a> {
             let segment = *number;
             let start = Position { segment, offset: 0 };
             let file = &slot.segment_file;
-            let first = Scan::new(file, self.secret, start, self.sequence + 1).proof(start)?;
+            let later = Scan::new(file, self.secret, start, self.sequence + 1).proof(start)?;
             // Without a later block the torn first one is a switch that never happened.
-            if let Some(first) = first {
-                self.lose(format!("{} bytes 0..{}", file.name, first.at.offset));
-                tail = Some(self.segment(first.at)?);
+            if later.is_some() {
+                tail = Some(self.segment(start)?);
             }
         }
         self.tail = tail.map(|at| at.segment);
         Ok(tail)
     }
 
-    pub(super) fn finish(mut self) -> (State, u64, Vec<String>) {
+    pub(super) fn finish(mut self) -> (State, u64, Vec<Damage>) {
         for (id, why) in self.suspects {
             if let Some(extent) = self.state.extents.get_mut(&id) {
                 let end = extent.end;
                 extent.doubt_from(end, &why);
             }
         }
-        (self.state, self.sequence, self.damage)
+        let mut damage: Vec<Damage> = Vec::new();
+        for found in self.damage {
+            if !damage.contains(&found) {
+                damage.push(found);
+            }
+        }
+        (self.state, self.sequence, damage)
     }
 
     fn segment(&mut self, at: Position) -> io::Result<Position> {
         let segments = self.segments;
         let file = &segments[&at.segment].segment_file;
         let mut scan = Scan::new(file, self.secret, at, self.sequence + 1);
+        let mut skipped = false;
         loop {
             match scan.step()? {
                 Step::Block(block) => {
@@ -119,16 +132,26 @@ impl<'a> Replay<'a> {
                     if torn && scan.proof(block.header.at)?.is_none() {
                         return Ok(block.header.at);
                     }
+                    // Sequences are dense: a gap without damage is a segment that was recycled since.
+                    if block.header.sequence != self.sequence + 1 && !skipped {
+                        let why = "blocks before these are gone".to_owned();
+                        let end = scan.at.offset;
+                        self.lose(scan.damage(block.header.at.offset, end, why));
+                    }
+                    skipped = false;
                     self.sequence = block.header.sequence;
                     self.block(&block, frames);
                 }
-                Step::Damage { from, to } => self.lose(format!("{} bytes {from}..{to}", file.name)),
+                Step::Damage(damage) => {
+                    skipped = true;
+                    self.lose(damage);
+                }
                 Step::End => return Ok(scan.at),
             }
         }
     }
 
-    fn block(&mut self, block: &Block, frames: Vec<Result<Option<Frame>, String>>) {
+    fn block(&mut self, block: &Block, frames: Vec<Result<Option<Frame>, Damage>>) {
         if block.header.kind == BlockKind::Mark {
             return;
         }
@@ -137,10 +160,11 @@ impl<'a> Replay<'a> {
             match frame {
                 Ok(Some(frame)) => self.frame(entry, &frame, at),
                 Ok(None) => self.state.apply(entry, at),
-                Err(why) => {
-                    let why = format!("damaged below the synced mark: {why}");
-                    self.bad(entry, &why);
-                    self.damage.push(why);
+                Err(damage) => {
+                    if entry.kind == EntryKind::Frame {
+                        self.bad(entry, &damage.to_string());
+                    }
+                    self.damage.push(damage);
                 }
             }
         }
@@ -177,33 +201,50 @@ impl<'a> Replay<'a> {
     }
 
     /// Damage that may have held anything: frames of any extent, opens, fences.
-    fn lose(&mut self, range: String) {
-        let why = format!("damaged below the synced mark: {range}");
+    fn lose(&mut self, damage: Damage) {
+        let why = damage.to_string();
         for shard in self.state.shards.values_mut() {
             shard.trust = Trust::None;
         }
         for id in self.state.extents.keys() {
             self.suspects.entry(*id).or_insert_with(|| why.clone());
         }
-        self.state.doubt.get_or_insert_with(|| why.clone());
-        self.damage.push(why);
+        self.state.doubt.get_or_insert(why);
+        self.damage.push(damage);
     }
 
-    /// Checks every frame of the newest closed segments, as many as fit the budget.
-    pub(super) fn verify_closed(&mut self, bytes_max: u64) -> io::Result<()> {
-        let mut left = bytes_max;
+    /// Checks every frame of closed segments. Gives the bytes of those that were to be checked and were not.
+    pub(super) fn verify_closed(&mut self, depth: Depth) -> io::Result<u64> {
+        let (mut left, mut unverified) = (depth.bytes_max(), 0);
+        let wanted = self.wanted(depth);
         let segments = self.segments;
-        for (number, slot) in segments.iter().rev() {
-            if Some(*number) == self.tail || !self.state.frames_in.contains_key(number) {
+        for number in wanted.into_iter().rev() {
+            let Some(slot) = segments.get(&number).filter(|_| Some(number) != self.tail) else {
                 continue;
-            }
-            let Some(after) = left.checked_sub(slot.bytes) else {
-                break;
             };
-            left = after;
-            self.verify_segment(*number, slot)?;
+            match left.checked_sub(slot.bytes) {
+                Some(after) => {
+                    left = after;
+                    self.verify_segment(number, slot)?;
+                }
+                None => {
+                    left = 0;
+                    unverified += slot.bytes;
+                }
+            }
         }
-        Ok(())
+        Ok(unverified)
+    }
+
+    /// Segments with frames of each shard's newest extent, or of any.
+    fn wanted(&self, depth: Depth) -> BTreeSet<u64> {
+        if depth == Depth::Everything {
+            return self.state.frames_in.keys().copied().collect();
+        }
+        let extents = self.state.extents.iter();
+        let newest: BTreeMap<_, _> = extents.map(|(id, extent)| (id.shard, extent)).collect();
+        let pieces = newest.values().flat_map(|extent| &extent.pieces);
+        pieces.map(|piece| piece.segment).collect()
     }
 
     fn verify_segment(&mut self, number: u64, slot: &Slot) -> io::Result<()> {
@@ -225,7 +266,8 @@ impl<'a> Replay<'a> {
                             (Ok(Some(_)), Some((next, _))) if *next == entry.lsn => {
                                 *next = entry.lsn.next();
                             }
-                            (Err(why), Some(_)) => damage.push(why),
+                            (Err(bad), _) if entry.kind != EntryKind::Frame => damage.push(bad),
+                            (Err(bad), Some(_)) => damage.push(bad),
                             _ => {}
                         }
                     }
@@ -233,16 +275,14 @@ impl<'a> Replay<'a> {
                         break;
                     }
                 }
-                Step::Damage { from, to } => {
-                    damage.push(format!("{} bytes {from}..{to}", slot.segment_file.name));
-                }
+                Step::Damage(bad) => damage.push(bad),
                 Step::End => break,
             }
         }
         let why = if damage.is_empty() {
             format!("{} ends early", slot.segment_file.name)
         } else {
-            damage.join("; ")
+            in_words(&damage)
         };
         for (id, (next, end)) in expected {
             if let Some(extent) = self.state.extents.get_mut(&id).filter(|_| next < end) {

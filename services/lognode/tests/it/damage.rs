@@ -1,7 +1,7 @@
 //! Rot, and how it differs from a torn tail (J5).
 
 use tidemark_journal::{Inventory, Probe, ReadFrames, Replica, ReplicaError};
-use tidemark_lognode::LogNode;
+use tidemark_lognode::{LogNode, LogNodeConfig};
 use tidemark_types::{Epoch, Lsn};
 
 use crate::rig::{Pen, Rig, extent, held, open};
@@ -157,6 +157,7 @@ async fn limbo_is_remembered_when_the_damaged_block_is_no_longer_replayed() {
 #[tokio::test(start_paused = true)]
 async fn rot_in_a_closed_segment_is_found_by_reads_and_by_verify() {
     let mut rig = Rig::new(15).await;
+    rig.config.open_verify_bytes_max = 0;
     let e = extent(0, 0);
     let mut pen = Pen::new(e, 1);
     rig.open(e, 1).await.unwrap();
@@ -237,4 +238,98 @@ async fn a_newest_segment_without_its_first_block_is_damage_not_emptiness() {
     assert_eq!(rig.read_all(e, 6).await, frames);
     let unknown = rig.fence(extent(0, 1), 3).await.unwrap().inventory;
     assert_eq!(limbo_from(&unknown).0, Lsn(0));
+}
+
+/// Rots the body of every segment's first block, its header stays whole, except of the `spared` one's.
+async fn rot_checkpoints(rig: &mut Rig, spared: &str) {
+    rig.disk = rig.disk.crash(tidemark_lognode::sim::Crash::Process);
+    for (name, _) in rig.disk.files() {
+        if name.starts_with("wal-") && name != spared {
+            assert!(rig.disk.rot(&name, 80 + 40 + 2, 0x40));
+        }
+    }
+    rig.crash(tidemark_lognode::sim::Crash::Process).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn damaged_checkpoints_distrust_what_recycled_segments_held() {
+    // J4, J5. Breaks when a gap in the blocks' sequence is ignored: the fence is forgotten silently.
+    for recycled in [false, true] {
+        let mut rig = Rig::new(18).await;
+        let (kept, gone, fenced) = (extent(0, 0), extent(1, 0), extent(2, 0));
+        let (mut pk, mut pg) = (Pen::new(kept, 1), Pen::new(gone, 1));
+        rig.open(kept, 1).await.unwrap();
+        rig.open(gone, 1).await.unwrap();
+        let first = pk.frame(500);
+        rig.append(kept, 1, vec![first.clone()]).await.unwrap();
+        for _ in 0..5 {
+            rig.append(gone, 1, pg.frames(1, 60_000)).await.unwrap();
+        }
+        rig.fence(fenced, 9).await.unwrap();
+        for _ in 0..5 {
+            rig.append(gone, 1, pg.frames(1, 60_000)).await.unwrap();
+        }
+        for index in 1..=u64::from(recycled) * 2 {
+            // Freed segments are written over by the next extent.
+            rig.release(pg.extent, 1).await.unwrap();
+            pg = Pen::new(extent(1, index), 1);
+            rig.open(pg.extent, 1).await.unwrap();
+            for _ in 0..10 {
+                rig.append(pg.extent, 1, pg.frames(1, 60_000))
+                    .await
+                    .unwrap();
+            }
+        }
+        let last = pk.frame(500);
+        rig.append(kept, 1, vec![last.clone()]).await.unwrap();
+        rig.fall_idle().await;
+        let (oldest, _) = rig.find(&first);
+        let (newest, _) = rig.find(&last);
+        assert_ne!(oldest, newest);
+        rot_checkpoints(&mut rig, &oldest).await;
+        let answer = rig.fence(fenced, 3).await;
+        if recycled {
+            let (from, why) = limbo_from(&answer.unwrap().inventory);
+            assert_eq!(from, Lsn(0));
+            assert!(why.contains("blocks before these are gone"), "{why}");
+        } else {
+            let refused = answer.unwrap_err();
+            assert!(matches!(refused, ReplicaError::Fenced { .. }), "{refused}");
+        }
+        let report = LogNode::verify_disk(&rig.disk).unwrap();
+        assert!(!report.damage.is_empty(), "the checkpoint is named");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_start_checks_the_newest_extents_first_and_within_its_budget() {
+    let verified = |bytes_max: u64, rotten: usize| async move {
+        let mut rig = Rig::new(19).await;
+        rig.config.open_verify_bytes_max = bytes_max;
+        let (older, newest) = (extent(0, 0), extent(0, 1));
+        let (mut po, mut pn) = (Pen::new(older, 1), Pen::new(newest, 1));
+        rig.open(older, 1).await.unwrap();
+        let mut frames = po.frames(8, 60_000);
+        for frame in &frames {
+            rig.append(older, 1, vec![frame.clone()]).await.unwrap();
+        }
+        rig.open(newest, 1).await.unwrap();
+        frames.extend(pn.frames(8, 60_000));
+        for frame in &frames[8..] {
+            rig.append(newest, 1, vec![frame.clone()]).await.unwrap();
+        }
+        let (name, at) = rig.find(&frames[rotten]);
+        rig.rot(&name, at + 30_000).await;
+        let infos = rig.node.extents().await.unwrap();
+        let limbo =
+            |i: &tidemark_journal::ExtentInfo| matches!(i.inventory, Inventory::Limbo { .. });
+        infos.iter().any(limbo)
+    };
+    let segment = LogNodeConfig::small().segment_bytes;
+    assert!(
+        verified(4 * segment, 9).await,
+        "the newest extent's oldest segment"
+    );
+    assert!(!verified(4 * segment, 0).await, "an older extent");
+    assert!(!verified(0, 9).await, "no budget");
 }

@@ -63,7 +63,7 @@ async fn the_format_of_version_1_is_read() {
         std::fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
     }
     let report = LogNode::verify(folder.path()).unwrap();
-    assert_eq!(report.damage, Vec::<String>::new());
+    assert_eq!(report.damage, Vec::new());
     assert_eq!(report.node, NodeId(Entropy::seeded(7).next_u64()));
     assert_eq!(report.fences, [(ShardId(2), Epoch(9))]);
     assert_eq!(report.extents.len(), 1);
