@@ -47,6 +47,20 @@ impl Charge {
             (Some(_), None) => {}
         }
     }
+
+    /// Whether it holds `bytes`, or all that `budget` has.
+    pub(crate) fn covers(&self, budget: &Budget, bytes: usize) -> bool {
+        let have = self.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        have >= bytes.min(budget.bytes)
+    }
+
+    /// Gives back what is above `bytes`.
+    pub(crate) fn shrink(&mut self, bytes: usize) {
+        if let Some(permit) = &mut self.0 {
+            let more = permit.num_permits().saturating_sub(bytes);
+            drop(permit.split(more));
+        }
+    }
 }
 
 /// A count of bytes with a bound that is looked at beforehand, for what cannot be known beforehand.
@@ -74,6 +88,17 @@ impl Gauge {
     /// Bytes left below the bound.
     pub(crate) fn left(&self) -> usize {
         self.max.saturating_sub(self.used.load(Ordering::Relaxed))
+    }
+
+    /// Counts `bytes` unless they would pass the bound.
+    pub(crate) fn try_count(self: &Arc<Self>, bytes: usize) -> Option<Counted> {
+        let fits = |used: usize| used.checked_add(bytes).filter(|u| *u <= self.max);
+        let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
+        self.used.fetch_update(set, fetch, fits).ok()?;
+        Some(Counted {
+            gauge: Arc::clone(self),
+            bytes,
+        })
     }
 
     pub(crate) fn count(self: &Arc<Self>, bytes: usize) -> Counted {
@@ -105,6 +130,27 @@ mod tests {
         assert!(budget.take(30).now_or_never().is_none());
         drop(first);
         assert!(budget.take(1_000).now_or_never().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_claim_can_be_made_smaller() {
+        let budget = Budget::new(100);
+        let mut claim = budget.take(80).await;
+        claim.shrink(30);
+        assert_eq!(budget.used(), 30);
+        claim.shrink(50);
+        assert_eq!(budget.used(), 30);
+        drop(claim);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn a_gauge_takes_no_more_than_its_bound_when_asked_first() {
+        let gauge = Gauge::new(10);
+        let counted = gauge.try_count(7).unwrap();
+        assert!(gauge.try_count(4).is_none());
+        drop(counted);
+        assert!(gauge.try_count(10).is_some());
     }
 
     #[test]

@@ -27,8 +27,11 @@ pub struct KafkaConfig {
     pub request_bytes_max: usize,
     /// Bytes of requests one connection holds at the most; at least one largest frame.
     pub connection_bytes_max: usize,
-    /// Decoded requests held at the most, by their handlers' estimates, bytes.
+    /// Decoded requests and what serving them takes at the most, bytes.
     pub decoded_bytes_max: usize,
+    /// Requests that wait for others (long polls, rebalances) at the most, bytes. Beyond it they wait within
+    /// `decoded_bytes_max`, and fetches only briefly. A waiting partition takes 768.
+    pub waiting_bytes_max: usize,
     /// Bytes of answers being written at the most; near the bound fetches get smaller.
     pub answer_bytes_max: usize,
     /// Requests of one connection that may be unanswered at a time; reads pause at the bound. (Java clients
@@ -53,6 +56,7 @@ impl Default for KafkaConfig {
             request_bytes_max: 384 << 20,
             connection_bytes_max: REQUEST_BYTES_MAX + (28 << 20),
             decoded_bytes_max: 256 << 20,
+            waiting_bytes_max: 256 << 20,
             answer_bytes_max: 512 << 20,
             pipeline_max: 128,
             fetch_bytes_max: 55 << 20,

@@ -37,14 +37,12 @@ pub(crate) struct Shared {
     pub(crate) ctx: Arc<Ctx>,
     pub(crate) config: Arc<KafkaConfig>,
     pub(crate) requests: Budget,
-    pub(crate) decoded: Budget,
 }
 
 impl Shared {
     pub(crate) fn new(ctx: Arc<Ctx>, config: KafkaConfig) -> Self {
         Self {
             requests: Budget::new(config.request_bytes_max),
-            decoded: Budget::new(config.decoded_bytes_max),
             ctx,
             config: Arc::new(config),
         }
@@ -264,8 +262,6 @@ impl Conn {
 
     /// Serves a request; `None` when it only waits and nobody waits for it any more.
     async fn serve(&self, entry: &Entry, call: Call, body: Bytes) -> Option<Answer> {
-        let bytes = (entry.memory_bytes)(body.len());
-        let _decoded = self.shared.decoded.take(bytes).await;
         let serving = serve(Arc::clone(&self.shared.ctx), entry, call, body);
         if !entry.waits {
             return Some(serving.await);

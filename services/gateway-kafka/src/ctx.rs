@@ -8,7 +8,7 @@ use tidemark_runtime::{Clock, Entropy};
 use tidemark_topics::Topics;
 
 use crate::KafkaConfig;
-use crate::budget::Gauge;
+use crate::budget::{Budget, Gauge};
 use crate::sessions::FetchSessions;
 
 /// How clients see the cluster: one node that does everything.
@@ -37,6 +37,10 @@ pub struct Ctx {
     pub clock: Clock,
     log: Log,
     pub(crate) sessions: Arc<FetchSessions>,
+    /// Decoded requests being served.
+    pub(crate) decoded: Budget,
+    /// Requests that wait for others.
+    pub(crate) waiting: Arc<Gauge>,
     /// Answers being written, all connections together.
     pub(crate) answers: Arc<Gauge>,
     /// Bytes one fetch returns at the most.
@@ -62,6 +66,8 @@ impl Ctx {
             sessions: Arc::new(FetchSessions::new(clock.clone(), entropy)),
             clock,
             log,
+            decoded: Budget::new(config.decoded_bytes_max),
+            waiting: Gauge::new(config.waiting_bytes_max),
             answers: Gauge::new(config.answer_bytes_max),
             fetch_bytes_max: config.fetch_bytes_max,
         }
@@ -78,6 +84,8 @@ impl Ctx {
         if self.cluster.port == 0 {
             self.cluster.port = port;
         }
+        self.decoded = Budget::new(config.decoded_bytes_max);
+        self.waiting = Gauge::new(config.waiting_bytes_max);
         self.answers = Gauge::new(config.answer_bytes_max);
         self.fetch_bytes_max = config.fetch_bytes_max;
         Arc::new(self)

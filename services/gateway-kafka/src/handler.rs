@@ -7,10 +7,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tidemark_types::{ErrorCode, Tenant};
-use tidemark_wire::limits::DECODED_PER_FRAME_BYTE;
-use tidemark_wire::{ApiKey, Encoded, KafkaString, Request, WireError, decode, encode_response};
+use tidemark_wire::{ApiKey, Encoded, KafkaString, Request, WireError, encode_response};
 
-use crate::Ctx;
+use crate::{Ctx, memory};
 
 /// Whose connection a request came in on.
 #[derive(Clone, Debug)]
@@ -56,6 +55,18 @@ pub(crate) enum CallError {
         /// The highest served.
         max: i16,
     },
+    /// The request would hold too much while it waits for others.
+    #[error(
+        "serve {api}: it holds {held} bytes decoded, more than the {max} that one that waits may"
+    )]
+    TooLarge {
+        /// The API.
+        api: &'static str,
+        /// What it holds, bytes.
+        held: usize,
+        /// The bound, bytes.
+        max: usize,
+    },
     /// A request that wants no answer failed; the end of the connection is what tells its client.
     #[error("serve request without an answer: {0}")]
     Unanswered(ErrorCode),
@@ -86,11 +97,6 @@ pub(crate) trait Handler: 'static {
     /// All else runs to its end: the outcome of a write matters to more than its client.
     const WAITS: bool = false;
 
-    /// Memory that decoding and serving a request of `frame_bytes` takes at the most, bytes.
-    fn memory_bytes(frame_bytes: usize) -> usize {
-        frame_bytes.saturating_mul(DECODED_PER_FRAME_BYTE)
-    }
-
     /// Serves a request. Every failure has a place in the answer; a panic ends the connection.
     fn handle(
         ctx: &Ctx,
@@ -119,7 +125,6 @@ pub(crate) struct Entry {
     pub(crate) max: i16,
     pub(crate) notes: &'static str,
     pub(crate) waits: bool,
-    pub(crate) memory_bytes: fn(usize) -> usize,
     pub(crate) run: Run,
 }
 
@@ -132,14 +137,13 @@ pub(crate) const fn entry<H: Handler>() -> Entry {
         max: H::MAX,
         notes: H::NOTES,
         waits: H::WAITS,
-        memory_bytes: H::memory_bytes,
         run: Run::Whole(run_whole::<H>),
     }
 }
 
 fn run_whole<H: Handler>(ctx: Arc<Ctx>, call: Call, body: Bytes) -> Running {
     Box::pin(async move {
-        let request = decode::<H::Request>(body, call.version)?;
+        let (request, _held) = memory::read::<H::Request>(&ctx, &call, body, H::WAITS).await?;
         let response = H::handle(&ctx, &call, request).await;
         Ok(Some(encode_response(
             &response,

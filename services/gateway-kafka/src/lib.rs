@@ -8,9 +8,12 @@
 //!
 //! # Bounds
 //! No byte a peer announces is believed: frames have a bound per API before they are stored, buffers grow as
-//! bytes arrive, decoded requests are charged to a budget by an estimate each handler declares.
+//! bytes arrive, decoded requests are charged to a budget by what they hold.
 
 mod admin;
+#[cfg(test)]
+#[path = "../tests/it/alloc.rs"]
+mod alloc;
 mod budget;
 mod config;
 mod conn;
@@ -20,6 +23,7 @@ mod door;
 mod gateway;
 mod handler;
 mod handlers;
+mod memory;
 mod quiet;
 mod resolve;
 mod sessions;

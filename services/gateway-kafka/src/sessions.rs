@@ -134,6 +134,11 @@ impl FetchSessions {
         }
     }
 
+    /// Partitions that the session `id` has, 0 when there is none.
+    pub(crate) fn partitions_of(&self, id: i32) -> usize {
+        self.slots.lock().get(&id).map_or(0, |slot| slot.partitions)
+    }
+
     /// Makes a session of a full fetch's partitions and answers; 0 when there is no room for one.
     pub(crate) fn create(
         &self,

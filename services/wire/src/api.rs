@@ -3,10 +3,10 @@
 use bytes::{Bytes, BytesMut};
 use kacrab_protocol::generated as g;
 
-use crate::{ApiKey, WireError};
+use crate::{ApiKey, Held, WireError};
 
 /// A request message.
-pub trait Request: Sized + Send + 'static {
+pub trait Request: Held + Sized + Send + 'static {
     /// The API.
     const KEY: ApiKey;
     /// Its name, as Kafka's.
@@ -68,6 +68,16 @@ pub fn decode<R: Request>(mut body: Bytes, version: i16) -> Result<R, WireError>
     }
 }
 
+/// Reads a whole request, drops what no handler knows of it, and says how many bytes it keeps beside its frame.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_trimmed<R: Request>(body: Bytes, version: i16) -> Result<(R, usize), WireError> {
+    let mut request = decode::<R>(body, version)?;
+    let held = request.trim();
+    Ok((request, held))
+}
+
 macro_rules! apis {
     ($($api:ident: $request:ident, $response:ident;)*) => {
         /// Reads a request of any API and writes it again: what fuzzing and the corpus run. `None` for keys that
@@ -79,6 +89,22 @@ macro_rules! apis {
                     Request::write(&request, &mut again, version)?;
                     Ok(again.freeze())
                 }));
+            })*
+            None
+        }
+
+        /// Reads a request of any API as a handler gets it and gives it to `look` with the bytes it says it keeps, for tests
+        /// that measure. `None` for keys that have no request type here.
+        pub fn with_trimmed(
+            key: i16,
+            version: i16,
+            body: Bytes,
+            look: &mut dyn FnMut(&dyn std::any::Any, usize),
+        ) -> Option<Result<(), WireError>> {
+            $(if key == ApiKey::$api as i16 {
+                return Some(
+                    decode_trimmed::<g::$request>(body, version).map(|(r, held)| look(&r, held)),
+                );
             })*
             None
         }

@@ -3,8 +3,8 @@
 //! The generated messages come from `kacrab-protocol`, pinned and hidden behind this crate so that it can
 //! be replaced in one place. What is added here is what a server that faces hostile peers needs: lengths
 //! checked before anything is allocated ([`frame`]), headers that can be read even when the rest of a
-//! request cannot ([`RequestHeader`]), requests that must end where their frame ends ([`decode`]) and whose
-//! decoded size is bounded ([`limits`]).
+//! request cannot ([`RequestHeader`]), requests that must end where their frame ends ([`decode`]), whose
+//! decoded size is bounded ([`limits`]) and then measured ([`Held`]).
 //!
 //! No I/O here: sockets belong to the gateway.
 
@@ -13,12 +13,14 @@ mod encode;
 pub mod fetch;
 pub mod frame;
 mod header;
+mod held;
 pub mod limits;
 pub mod produce;
 
-pub use api::{Request, Response, decode, reencode};
+pub use api::{Request, Response, decode, decode_trimmed, reencode, with_trimmed};
 pub use encode::{Encoded, encode_response};
 pub use header::RequestHeader;
+pub use held::Held;
 pub use kacrab_protocol::generated::{ApiKey, client_api_info};
 pub use kacrab_protocol::version::{request_header_version, response_header_version};
 pub use kacrab_protocol::{KafkaString, KafkaUuid, RawTaggedField};

@@ -20,10 +20,15 @@ struct Client {
     server: JoinHandle<End>,
 }
 
-#[expect(clippy::disallowed_methods, reason = "the test awaits the task itself")]
 async fn connect_with(config: KafkaConfig) -> Client {
+    let ctx = Ctx::clone(&*testing::ctx().await).bound_to(9092, &config);
+    connect_to(&Arc::new(Shared::new(ctx, config)))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the test awaits the task itself")]
+fn connect_to(shared: &Arc<Shared>) -> Client {
     let (io, theirs) = tokio::io::duplex(1 << 16);
-    let shared = Arc::new(Shared::new(testing::ctx().await, config));
+    let shared = Arc::clone(shared);
     let stop = CancellationToken::new();
     let running = run(
         tokio::io::split(theirs),
@@ -260,4 +265,59 @@ async fn pipelined_produces_keep_their_order() {
             assert_eq!(client.describe().await.error_code, 0);
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_fetches_held_open_stay_within_the_bounds() {
+    use tidemark_wire::KafkaString;
+    use tidemark_wire::messages::FetchRequestData;
+    use tidemark_wire::messages::fetch_request::{FetchPartition, FetchTopic};
+
+    use crate::alloc;
+
+    const PARTITIONS: usize = 4_000;
+    const PEERS: usize = 24;
+    let config = KafkaConfig {
+        decoded_bytes_max: 10 << 20,
+        waiting_bytes_max: 7 << 20,
+        ..KafkaConfig::default()
+    };
+    let bound = config.decoded_bytes_max + config.waiting_bytes_max;
+    let mut honest = connect_with(config).await;
+    testing::create_topic(&honest.shared.ctx, "t", 1).await;
+    let hostile = FetchRequestData {
+        max_wait_ms: 60_000,
+        min_bytes: 1,
+        topics: vec![FetchTopic {
+            topic: KafkaString::from_static("t"),
+            partitions: vec![FetchPartition::default(); PARTITIONS],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let hostile = frame(&hostile, 4);
+    alloc::reset();
+    let mut peers = Vec::new();
+    for _ in 0..PEERS {
+        let mut peer = connect_to(&honest.shared);
+        peer.io.write_all(&hostile).await.unwrap();
+        peer.settle().await;
+        peers.push(peer);
+    }
+    let frames = PEERS * hostile.len();
+    // Others are still served, and what has no room to wait is answered.
+    honest.io.write_all(&describe()).await.unwrap();
+    assert_eq!(honest.describe().await.error_code, 0);
+    let mut answered = 0;
+    for peer in &mut peers {
+        let within = tokio::time::timeout(Duration::from_secs(5), peer.answer_frame()).await;
+        answered += usize::from(within.is_ok());
+    }
+    assert!((1..PEERS).contains(&answered), "{answered} did not wait");
+    let small = PEERS * (256 << 10);
+    let peak = alloc::peak();
+    assert!(
+        peak <= bound + frames + small,
+        "{peak} bytes of {bound} and {frames}"
+    );
 }

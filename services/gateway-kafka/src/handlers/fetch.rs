@@ -11,10 +11,11 @@ use tidemark_topics::Topic;
 use tidemark_types::{ErrorCode, Offset, PartitionIndex};
 use tidemark_wire::fetch::{Endpoint, FetchAnswer, FetchedPartition, FetchedTopic};
 use tidemark_wire::messages::FetchRequestData;
-use tidemark_wire::{ApiKey, KafkaString, decode};
+use tidemark_wire::{ApiKey, KafkaString};
 
 use crate::Ctx;
 use crate::handler::{Call, Entry, Run, Running};
+use crate::memory::{self, Held};
 use crate::resolve;
 use crate::sessions::{Changes, PartKey, Session, TopicKey, Want};
 
@@ -25,8 +26,6 @@ pub(super) const ENTRY: Entry = Entry {
     max: 18,
     notes: "For consumers: requests of replicas are refused. The preferred read replica is always this node.",
     waits: true,
-    // A partition takes 24 bytes or more on the wire, and about 200 while it is waited for.
-    memory_bytes: |frame_bytes| frame_bytes * 10,
     run: Run::Whole(run),
 };
 
@@ -49,13 +48,18 @@ struct Plan {
 
 fn run(ctx: Arc<Ctx>, call: Call, body: Bytes) -> Running {
     Box::pin(async move {
-        let request = decode::<FetchRequestData>(body, call.version)?;
-        let answer = fetch(&ctx, &call, request).await;
+        let (request, held) = memory::read_fetch(&ctx, &call, body).await?;
+        let answer = fetch(&ctx, &call, request, held).await;
         Ok(Some(answer.encode(call.version, call.correlation_id)?))
     })
 }
 
-async fn fetch(ctx: &Ctx, call: &Call, mut request: FetchRequestData) -> FetchAnswer {
+async fn fetch(
+    ctx: &Ctx,
+    call: &Call,
+    mut request: FetchRequestData,
+    decoded: Held,
+) -> FetchAnswer {
     let isolation = match request.isolation_level {
         0 => Isolation::ReadUncommitted,
         1 => Isolation::ReadCommitted,
@@ -73,7 +77,10 @@ async fn fetch(ctx: &Ctx, call: &Call, mut request: FetchRequestData) -> FetchAn
             };
         }
     };
-    let answers = read(ctx, call, &request, &plan.parts, isolation).await;
+    let asked =
+        Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(WAIT_MAX);
+    let (_held, wait) = memory::wait_of_fetch(ctx, decoded, plan.parts.len(), asked);
+    let answers = read(ctx, call, &request, &plan.parts, (isolation, wait)).await;
     answered(ctx, call, plan, answers)
 }
 
@@ -134,7 +141,7 @@ async fn read(
     call: &Call,
     request: &FetchRequestData,
     parts: &[(PartKey, Want)],
-    isolation: Isolation,
+    (isolation, max_wait): (Isolation, Duration),
 ) -> Vec<FetchedPartition> {
     let mut answers = Vec::with_capacity(parts.len());
     let mut wanted = Vec::with_capacity(parts.len());
@@ -165,8 +172,7 @@ async fn read(
         partitions,
         min_bytes: bytes_of(request.min_bytes),
         max_bytes: bytes_max(ctx, request),
-        max_wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0))
-            .min(WAIT_MAX),
+        max_wait,
         isolation,
     };
     let found = ctx.log().fetch(&call.tenant, asked).await;

@@ -25,6 +25,7 @@ use tidemark_wire::{ApiKey, KafkaString, encode_response};
 
 use crate::Ctx;
 use crate::handler::{Answer, Call, CallError, Entry, Run, Staging};
+use crate::memory::PRODUCE_PARTITION_BYTES;
 use crate::resolve;
 
 /// Versions below 3 are advertised because librdkafka decides by that what it may compress (KAFKA-18659), and
@@ -37,8 +38,6 @@ pub(super) const ENTRY: Entry = Entry {
     notes: "Versions 0 to 2 are advertised (KAFKA-18659) and answered UNSUPPORTED_VERSION. acks=1 and acks=all are \
             both durable. Transactional ids are refused until transactions are served.",
     waits: false,
-    // Batches stay in the frame; partitions decode to at most ten times their wire size and are bounded.
-    memory_bytes: |_| 64 << 10,
     run: Run::Staged(admit),
 };
 
@@ -74,13 +73,20 @@ fn admit(ctx: Arc<Ctx>, call: Call, body: Bytes) -> Staging {
             let answer = refuse_old(&request, call.version, call.correlation_id, error)?;
             return Ok(std::future::ready(Ok(Some(answer))).boxed());
         }
+        // Batches stay in the frame.
+        let partitions: usize = request.topics.iter().map(|t| 1 + t.partitions.len()).sum();
+        let held = ctx.decoded.take(partitions * PRODUCE_PARTITION_BYTES).await;
         let acks = request.acks;
         let wait = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
         let pending = enqueue(&ctx, &call, request).await;
         if acks == 0 {
             return Ok(std::future::ready(unanswered(pending)).boxed());
         }
-        Ok(finish(ctx, call, pending, wait.min(WAIT_MAX)).boxed())
+        Ok(async move {
+            let _held = held;
+            finish(ctx, call, pending, wait.min(WAIT_MAX)).await
+        }
+        .boxed())
     })
 }
 

@@ -1,4 +1,5 @@
 //! How much memory a piece of code holds at its peak, per thread.
+#![allow(dead_code, reason = "two test binaries use different parts")]
 #![allow(
     unsafe_code,
     reason = "an allocator that counts can only be written so"
@@ -39,10 +40,25 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Bytes that `run` held at its peak, above what was held before.
-pub(crate) fn peak_of(run: impl FnOnce()) -> usize {
+/// Starts to count anew on this thread; what was held before is not counted.
+pub(crate) fn reset() {
     LIVE.set(0);
     PEAK.set(0);
-    run();
+}
+
+/// Bytes held on this thread at the peak since [`reset`].
+pub(crate) fn peak() -> usize {
     PEAK.get()
+}
+
+/// Bytes held on this thread now, of those taken since [`reset`].
+pub(crate) fn live() -> usize {
+    LIVE.get()
+}
+
+/// Bytes that `run` held at its peak, above what was held before.
+pub(crate) fn peak_of(run: impl FnOnce()) -> usize {
+    reset();
+    run();
+    peak()
 }

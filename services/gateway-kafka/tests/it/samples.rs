@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use tidemark_wire::messages::*;
-use tidemark_wire::{ApiKey, KafkaString, KafkaUuid, Request};
+use tidemark_wire::{ApiKey, KafkaString, KafkaUuid, RawTaggedField, Request};
 
 /// One encoded request.
 pub(crate) struct Sample {
@@ -38,6 +38,55 @@ pub(crate) fn all() -> Vec<Sample> {
     groups(&mut into);
     admin(&mut into);
     into
+}
+
+/// Requests of many small elements with tagged fields that nobody knows: key, version, body.
+pub(crate) fn large() -> Vec<(i16, i16, Bytes)> {
+    let unknown = || {
+        (100..110)
+            .map(|tag| RawTaggedField {
+                tag,
+                data: Bytes::new(),
+            })
+            .collect::<Vec<_>>()
+    };
+    let mut into = Vec::new();
+    let partition = fetch_request::FetchPartition {
+        _unknown_tagged_fields: unknown(),
+        ..Default::default()
+    };
+    let topic = fetch_request::FetchTopic {
+        partitions: vec![partition; 3],
+        _unknown_tagged_fields: unknown(),
+        ..Default::default()
+    };
+    let fetch = FetchRequestData {
+        topics: vec![topic; 1_500],
+        _unknown_tagged_fields: unknown(),
+        ..Default::default()
+    };
+    add(&mut into, &fetch);
+    let group = offset_fetch_request::OffsetFetchRequestGroup {
+        topics: Some(vec![Default::default(); 5]),
+        _unknown_tagged_fields: unknown(),
+        ..Default::default()
+    };
+    let offsets = OffsetFetchRequestData {
+        groups: vec![group; 1_500],
+        ..Default::default()
+    };
+    add(&mut into, &offsets);
+    let protocol = join_group_request::JoinGroupRequestProtocol {
+        _unknown_tagged_fields: unknown(),
+        ..Default::default()
+    };
+    let join = JoinGroupRequestData {
+        protocols: vec![protocol; 3_000],
+        ..Default::default()
+    };
+    add(&mut into, &join);
+    let into = into.into_iter();
+    into.map(|s| (s.key as i16, s.version, s.body)).collect()
 }
 
 fn data_path(into: &mut Vec<Sample>) {
