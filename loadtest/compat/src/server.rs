@@ -6,6 +6,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use tempfile::NamedTempFile;
+
 use crate::eventually;
 
 /// The release binary, built once per test process.
@@ -54,6 +56,8 @@ pub struct Server {
     kafka: u16,
     http: u16,
     flags: Vec<String>,
+    log: NamedTempFile,
+    expected: Vec<&'static str>,
 }
 
 impl Server {
@@ -67,9 +71,18 @@ impl Server {
             kafka,
             http,
             flags,
+            log: NamedTempFile::new().expect("a log file can be made"),
+            expected: Vec::new(),
         };
         server.restart();
         server
+    }
+
+    /// Expects warnings and errors that contain `text`. Any other fails the test when the server is dropped.
+    #[must_use]
+    pub fn expecting(mut self, text: &'static str) -> Self {
+        self.expected.push(text);
+        self
     }
 
     /// The Kafka bootstrap address.
@@ -94,7 +107,7 @@ impl Server {
         eventually("server is ready", || {
             let child = self.child.as_mut().expect("just spawned");
             if let Some(status) = child.try_wait().expect("child can be asked") {
-                panic!("the server exited with {status} before it was ready; its log is above");
+                panic!("the server exited with {status} before it was ready");
             }
             get(&ready).is_ok()
         });
@@ -105,6 +118,10 @@ impl Server {
     /// # Panics
     /// When it cannot be started.
     pub fn spawn(&mut self) {
+        let log = std::fs::OpenOptions::new()
+            .append(true)
+            .open(self.log.path())
+            .expect("the log file is there");
         let child = Command::new(release_binary())
             .arg("serve")
             .args(["--node-data-dir", &self.data.to_string_lossy()])
@@ -114,6 +131,7 @@ impl Server {
             .args(&self.flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
+            .stderr(log)
             .spawn()
             .expect("the server starts");
         self.child = Some(child);
@@ -181,6 +199,16 @@ impl Drop for Server {
         if let Some(mut child) = self.child.take() {
             let _killed = child.kill();
             let _reaped = child.wait();
+        }
+        let said = std::fs::read_to_string(self.log.path()).unwrap_or_default();
+        let expected = |line: &str| self.expected.iter().any(|text| line.contains(text));
+        let bad: Vec<&str> = said.lines().filter(|line| !expected(line)).collect();
+        if !bad.is_empty() {
+            eprintln!("the server said:\n{said}");
+            assert!(
+                std::thread::panicking(),
+                "unexpected warnings or errors: {bad:#?}"
+            );
         }
     }
 }

@@ -5,6 +5,7 @@ use tidemark_runtime::{Clock, Entropy};
 
 use crate::cold::ColdCache;
 use crate::config::LogConfig;
+use crate::counters::Counters;
 use crate::view::TailCache;
 
 /// Settings and components, shared by all shards.
@@ -16,4 +17,5 @@ pub(crate) struct Env {
     pub(crate) entropy: Entropy,
     pub(crate) cache: TailCache,
     pub(crate) cold: ColdCache,
+    pub(crate) counters: Counters,
 }

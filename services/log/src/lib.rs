@@ -27,6 +27,7 @@ mod append;
 mod checkpoint;
 mod cold;
 mod config;
+mod counters;
 mod env;
 mod error;
 mod fetch;
@@ -48,6 +49,7 @@ mod view;
 
 pub use append::{AppendAck, AppendError, AppendFuture, AppendOptions, IdempotencyKey};
 pub use config::LogConfig;
+pub use counters::LogCounters;
 pub use error::ReadError;
 pub use fetch::{FetchPartition, FetchRequest, FetchedPartition, Isolation};
 pub use log::Log;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tidemark_lease::Leases;
 use tidemark_meta::{MetaError, MetaStore};
 use tidemark_records::Batch;
@@ -15,6 +16,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::append::AppendFuture;
 use crate::cold::ColdCache;
+use crate::counters::Counters;
 use crate::env::Env;
 use crate::owner::Inbox;
 use crate::pids::ProducerIds;
@@ -22,7 +24,8 @@ use crate::shard::{Control, Shard, Submitted};
 use crate::view::TailCache;
 use crate::{
     AppendError, AppendOptions, EpochEnd, FetchRequest, FetchedPartition, Isolation, ListedOffset,
-    LogConfig, LogStatus, OffsetSpec, PartitionOffsets, ReadError, actor, admit, lookup, poll,
+    LogConfig, LogCounters, LogStatus, OffsetSpec, PartitionOffsets, ReadError, actor, admit,
+    lookup, poll,
 };
 
 /// Orders to one shard's actor that may wait.
@@ -56,6 +59,7 @@ impl Log {
         let env = Arc::new(Env {
             cache: TailCache::new(config.tail_cache_bytes),
             cold: ColdCache::new(config.cold_cache_bytes),
+            counters: Counters::default(),
             config,
             leases,
             clock,
@@ -162,7 +166,10 @@ impl Log {
 
     /// Reads any number of partitions, waiting for data as the request says. Answers in the request's order.
     pub async fn fetch(&self, tenant: &Tenant, request: FetchRequest) -> Vec<FetchedPartition> {
-        poll::fetch(&self.0.env, &self.0.shards, tenant, &request).await
+        let answers = poll::fetch(&self.0.env, &self.0.shards, tenant, &request).await;
+        let chunks = answers.iter().flat_map(|a| &a.batches);
+        self.0.env.counters.read(chunks.map(Bytes::len).sum());
+        answers
     }
 
     /// Finds an offset by position or time.
@@ -264,6 +271,12 @@ impl Log {
         if let Some(shard) = self.shard(shard) {
             let _ = shard.control.try_send(Control::Reopen);
         }
+    }
+
+    /// What was done since the start, for metrics.
+    #[must_use]
+    pub fn counters(&self) -> LogCounters {
+        self.0.env.counters.snapshot()
     }
 
     /// Every shard's state, for `/readyz` and `tidemark status`.

@@ -139,7 +139,7 @@ settings! {
     /// Logs of the process.
     log_output: LogOutputSettings {
         /// What is logged: `info`, or directives such as `warn,tidemark_log=debug`.
-        filter: String = String::from("info");
+        filter: String = String::from("info,opentelemetry=warn");
         /// `text` for people, `json` for collectors.
         format: LogFormat = LogFormat::Text;
     }

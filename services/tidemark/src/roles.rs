@@ -9,6 +9,7 @@ mod foundation;
 #[path = "roles/foundation_absent.rs"]
 mod foundation;
 mod layout;
+mod metrics;
 mod parts;
 mod repair;
 

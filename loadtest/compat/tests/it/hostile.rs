@@ -25,7 +25,7 @@ fn produce_and_read(server: &Server, what: &str) {
 #[test]
 fn ten_thousand_half_open_connections_cost_little_and_disturb_nobody() {
     let data = tempfile::tempdir().unwrap();
-    let server = Server::start(data.path(), &[]);
+    let server = Server::start(data.path(), &[]).expecting("connection ended");
     server.create_topic("healthy", 1);
     produce_and_read(&server, "before");
     let before = server.resident_bytes();
@@ -49,7 +49,7 @@ fn ten_thousand_half_open_connections_cost_little_and_disturb_nobody() {
 #[test]
 fn lengths_that_lie_close_their_own_connection_only() {
     let data = tempfile::tempdir().unwrap();
-    let server = Server::start(data.path(), &[]);
+    let server = Server::start(data.path(), &[]).expecting("connection ended");
     server.create_topic("healthy", 1);
     let before = server.resident_bytes();
     for length in [i32::MAX, i32::MIN, -1, 0, 1, 200 << 20] {

@@ -54,6 +54,13 @@ impl Owner {
         if let Some(index) = &mut *self.open.index.write() {
             index.note(lsn, &head, parts.iter().map(|p| p.bytes.len()));
         }
+        let records = head
+            .batches()
+            .map(|b| u64::try_from(b.offsets).unwrap_or_default());
+        let bytes = parts.iter().map(|p| p.bytes.len()).sum();
+        self.env
+            .counters
+            .committed(parts.len(), records.sum(), bytes);
         self.state.apply(&head);
         self.settle(&head, ticket);
         self.publish(&head, &parts);

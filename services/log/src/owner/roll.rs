@@ -106,6 +106,7 @@ impl Owner {
             rolled.uncommitted.len(),
             self.pending.len()
         );
+        self.env.counters.rolled();
         self.open_extent(rolled.writer);
         let frames = checkpoint::encode(&self.state);
         let mut end = Lsn(0);

@@ -74,6 +74,7 @@ pub(crate) async fn take_over(env: &Arc<Env>, shard: &Arc<Shard>) -> Result<Owne
         .collect();
     extents.extend(replayed.extents);
     let owner = checkpointed(env, shard, taken, state, extents).await?;
+    env.counters.took_over();
     tracing::info!(shard = %shard.id, epoch = %owner.ownership.epoch, partitions = owner.state.partitions.len(), "serving");
     Ok(owner)
 }

@@ -68,6 +68,7 @@ impl Service {
         let base = parts::open_metadata(settings, &layers.meta).await?;
         let node = parts::open_log_node(settings, &base, &layers.wal).await?;
         let core = start_log(settings, &layers.log, base, &node).await?;
+        super::metrics::observe(&core.log, &node);
         let kafka = kafka_gateway(settings, &core, &layers.gateways).await?;
         let http = http_gateway(settings, &core, metrics, node.node(), &layers.gateways).await?;
         let service = Self {
