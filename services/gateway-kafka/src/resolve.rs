@@ -24,6 +24,22 @@ pub(crate) async fn by_name(ctx: &Ctx, call: &Call, name: &str) -> Result<Arc<To
         .ok_or(ErrorCode::UnknownTopicOrPartition)
 }
 
+/// The topic of that name, for requests about its data. As in Kafka only descriptions tell a bad name from an unknown
+/// one: consumers take the former as a fault of the server.
+///
+/// # Errors
+/// Unknown, or retry.
+pub(crate) async fn data_by_name(
+    ctx: &Ctx,
+    call: &Call,
+    name: &str,
+) -> Result<Arc<Topic>, ErrorCode> {
+    by_name(ctx, call, name).await.map_err(|error| match error {
+        ErrorCode::InvalidTopicName => ErrorCode::UnknownTopicOrPartition,
+        other => other,
+    })
+}
+
 /// The topic of that id.
 ///
 /// # Errors

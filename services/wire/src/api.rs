@@ -68,12 +68,13 @@ pub fn decode<R: Request>(mut body: Bytes, version: i16) -> Result<R, WireError>
     }
 }
 
-/// Reads a whole request, drops what no handler knows of it, and says how many bytes it keeps beside its frame.
+/// Reads a request as a server does: drops what no handler knows of it, and says how many bytes it keeps beside
+/// its frame. Bytes after the request are passed over, as Kafka passes over them: clients that send some exist.
 ///
 /// # Errors
-/// As [`decode`].
-pub fn decode_trimmed<R: Request>(body: Bytes, version: i16) -> Result<(R, usize), WireError> {
-    let mut request = decode::<R>(body, version)?;
+/// [`WireError::Malformed`].
+pub fn decode_trimmed<R: Request>(mut body: Bytes, version: i16) -> Result<(R, usize), WireError> {
+    let mut request = R::read(&mut body, version)?;
     let held = request.trim();
     Ok((request, held))
 }

@@ -3,7 +3,7 @@
 //! The generated messages come from `kacrab-protocol`, pinned and hidden behind this crate so that it can
 //! be replaced in one place. What is added here is what a server that faces hostile peers needs: lengths
 //! checked before anything is allocated ([`frame`]), headers that can be read even when the rest of a
-//! request cannot ([`RequestHeader`]), requests that must end where their frame ends ([`decode`]), whose
+//! request cannot ([`RequestHeader`]), requests whose
 //! decoded size is bounded ([`limits`]) and then measured ([`Held`]).
 //!
 //! No I/O here: sockets belong to the gateway.

@@ -55,10 +55,10 @@ pub struct ProducePartition {
 }
 
 impl ProduceRequest {
-    /// Reads a whole request of `version` 0 to [`VERSION_MAX`].
+    /// Reads a request of `version` 0 to [`VERSION_MAX`]. Bytes after it are passed over, as in Kafka.
     ///
     /// # Errors
-    /// [`WireError::Malformed`], [`WireError::Trailing`].
+    /// [`WireError::Malformed`].
     pub fn decode(body: Bytes, version: i16) -> Result<Self, WireError> {
         let mut r = Body { buf: body, version };
         let transactional_id = match version {
@@ -69,15 +69,12 @@ impl ProduceRequest {
         let timeout_ms = primitives::read_i32(&mut r.buf).map_err(bad)?;
         let topics = r.topics()?;
         r.skip_tags()?;
-        match r.buf.len() {
-            0 => Ok(Self {
-                transactional_id,
-                acks,
-                timeout_ms,
-                topics,
-            }),
-            left => Err(WireError::Trailing { what: WHAT, left }),
-        }
+        Ok(Self {
+            transactional_id,
+            acks,
+            timeout_ms,
+            topics,
+        })
     }
 }
 
@@ -302,14 +299,14 @@ mod tests {
     }
 
     #[test]
-    fn truncations_and_trailing_bytes_are_errors() {
+    fn truncations_are_errors_and_trailing_bytes_are_not() {
         for version in VERSION_MIN..=VERSION_MAX {
             let body = encoded(version);
             for n in 0..body.len() {
                 assert!(ProduceRequest::decode(body.slice(..n), version).is_err());
             }
             let longer = [&body[..], &[0]].concat();
-            assert!(ProduceRequest::decode(longer.into(), version).is_err());
+            assert!(ProduceRequest::decode(longer.into(), version).is_ok());
         }
     }
 

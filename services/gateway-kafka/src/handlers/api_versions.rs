@@ -2,7 +2,7 @@
 
 use tidemark_types::ErrorCode;
 use tidemark_wire::messages::{ApiVersion, ApiVersionsRequestData, ApiVersionsResponseData};
-use tidemark_wire::{Encoded, WireError, encode_response};
+use tidemark_wire::{ApiKey, Encoded, WireError, encode_response};
 
 use super::TABLE;
 use crate::Ctx;
@@ -14,7 +14,7 @@ impl Handler for ApiVersions {
     type Request = ApiVersionsRequestData;
     const MIN: i16 = 0;
     const MAX: i16 = 4;
-    const NOTES: &'static str = "An unknown version is answered at version 0 with UNSUPPORTED_VERSION and the whole list (KIP-511). \
+    const NOTES: &'static str = "An unknown version is answered at version 0 with UNSUPPORTED_VERSION and the versions of this API alone (KIP-511). \
          No finalized features.";
 
     async fn handle(
@@ -35,12 +35,15 @@ impl Handler for ApiVersions {
     }
 }
 
-/// The answer to a version that is not served: version 0, so that any client can read it.
+/// The answer to a version that is not served: version 0, so that any client can read it, and this API's range, which
+/// is all that the client needs to ask again.
 pub(crate) fn unsupported_version(correlation_id: i32) -> Result<Encoded, WireError> {
-    let answer = ApiVersionsResponseData {
+    let mut answer = ApiVersionsResponseData {
         error_code: ErrorCode::UnsupportedVersion.kafka(),
         ..all()
     };
+    let own = ApiKey::ApiVersions as i16;
+    answer.api_keys.retain(|api| api.api_key == own);
     encode_response(&answer, 0, correlation_id)
 }
 

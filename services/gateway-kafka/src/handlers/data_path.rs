@@ -27,6 +27,20 @@ fn sequenced(id: i64, sequence: i32) -> Bytes {
     batch.build().expect("builds").into_bytes()
 }
 
+/// The batch as a transactional producer sends it: the bit, and the checksum over it.
+fn with_transactional_bit(batch: &Bytes) -> Bytes {
+    let mut raw = BytesMut::from(&batch[..]);
+    raw[22] |= 0x10;
+    // CRC-32C, bit by bit.
+    let crc = raw[21..].iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |c, _| {
+            (c >> 1) ^ if c & 1 == 1 { 0x82f6_3b78 } else { 0 }
+        })
+    });
+    raw[17..21].copy_from_slice(&(!crc).to_be_bytes());
+    raw.freeze()
+}
+
 /// A topic of one partition, as either way of naming it needs.
 struct Named {
     name: KafkaString,
@@ -182,7 +196,11 @@ async fn bad_batches_are_refused_with_kafkas_codes() {
         (patched(16, 1), 87),
         (Some(two), 87),
         (patched(62, 0xff), 2),
-        (Some(good.slice(..40)), 2),
+        (patched(16, 3), 2),
+        (Some(good.slice(..40)), 87),
+        (Some(good.slice(..good.len() - 3)), 87),
+        (Some(with_transactional_bit(&good)), 53),
+        (Some(batch(&vec![7; 1_100_000])), 10),
     ] {
         let answer = produced(&ctx, &t.produce(9, records), 9).await;
         assert_eq!((answer.error_code, answer.base_offset), (code, -1));
@@ -341,6 +359,12 @@ async fn leader_epochs_end_where_the_log_does() {
         let end = &answer.topics[0].partitions[0];
         assert_eq!((end.error_code, end.leader_epoch), (0, epoch));
         assert_eq!(end.end_offset, 1);
+        let nobodys = call(&ctx, &request(-1, 0), version).await;
+        let end = &nobodys.topics[0].partitions[0];
+        assert_eq!(
+            (end.error_code, end.leader_epoch, end.end_offset),
+            (0, -1, -1)
+        );
         let unknown = call(&ctx, &request(epoch, 7), version).await;
         assert_eq!(unknown.topics[0].partitions[0].error_code, 3);
     }

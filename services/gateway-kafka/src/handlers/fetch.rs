@@ -150,7 +150,7 @@ async fn read(
         let found = match topic.take() {
             Some((same, found)) if same == key => found,
             Some(_) | None => match key {
-                TopicKey::Name(name) => resolve::by_name(ctx, call, name).await,
+                TopicKey::Name(name) => resolve::data_by_name(ctx, call, name).await,
                 TopicKey::Id(_) => resolve::by_id(ctx, call, key.id()).await,
             },
         };
@@ -335,7 +335,7 @@ mod tests {
             let answer = testing::call(&ctx, &request((0, -1)), version).await;
             assert_eq!((answer.error_code, answer.session_id), (0, 0));
             let parts = &answer.responses[0].partitions;
-            assert!(parts.iter().all(|p| p.error_code == 17) && parts.len() == 2);
+            assert!(parts.iter().all(|p| p.error_code == 3) && parts.len() == 2);
         }
     }
 

@@ -38,7 +38,7 @@ pub(super) async fn topic(
     let found = if call.version >= TOPIC_IDS {
         resolve::by_id(ctx, call, id).await
     } else {
-        resolve::by_name(ctx, call, name.as_str()).await
+        resolve::data_by_name(ctx, call, name.as_str()).await
     };
     // Consumers know "leader not available" from other APIs only.
     found.map_err(|code| match code {

@@ -20,8 +20,10 @@ impl Handler for InitProducerId {
         _: &Call,
         request: InitProducerIdRequestData,
     ) -> InitProducerIdResponseData {
-        if request.transactional_id.is_some() {
-            return refused(ErrorCode::TransactionalIdAuthorizationFailed);
+        match &request.transactional_id {
+            None => {}
+            Some(empty) if empty.is_empty() => return refused(ErrorCode::InvalidRequest),
+            Some(_) => return refused(ErrorCode::TransactionalIdAuthorizationFailed),
         }
         // An idempotent producer that asks again (KIP-360) gets a new id: its old sequences are its own
         // affair, and no other producer can hold the new one.
@@ -56,14 +58,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn transactional_ids_are_refused() {
         let ctx = testing::ctx().await;
-        let request = InitProducerIdRequestData {
-            transactional_id: Some(KafkaString::from_static("tx")),
-            transaction_timeout_ms: 60_000,
-            ..Default::default()
-        };
-        for version in 0..=5 {
-            let answer = testing::call(&ctx, &request, version).await;
-            assert_eq!((answer.error_code, answer.producer_id), (53, -1));
+        for (id, error) in [("tx", 53), ("", 42)] {
+            let request = InitProducerIdRequestData {
+                transactional_id: Some(KafkaString::from_static(id)),
+                transaction_timeout_ms: 60_000,
+                ..Default::default()
+            };
+            for version in 0..=5 {
+                let answer = testing::call(&ctx, &request, version).await;
+                assert_eq!((answer.error_code, answer.producer_id), (error, -1));
+            }
         }
     }
 }

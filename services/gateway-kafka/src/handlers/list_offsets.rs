@@ -57,7 +57,7 @@ async fn listed(
     isolation: Result<Isolation, ErrorCode>,
     seen: &mut BTreeSet<(String, i32)>,
 ) -> ListOffsetsTopicResponse {
-    let topic = &resolve::by_name(ctx, call, asked.name.as_str()).await;
+    let topic = &resolve::data_by_name(ctx, call, asked.name.as_str()).await;
     let mut lookups = Vec::with_capacity(asked.partitions.len());
     for p in asked.partitions {
         let twice = !seen.insert((asked.name.as_str().to_owned(), p.partition_index));

@@ -14,6 +14,12 @@ use crate::Ctx;
 use crate::handler::{Call, Handler};
 use crate::resolve;
 
+/// No epoch, no end.
+const UNDEFINED: EpochEnd = EpochEnd {
+    epoch: LeaderEpoch(-1),
+    end: Offset(-1),
+};
+
 pub(super) struct OffsetForLeaderEpoch;
 
 impl Handler for OffsetForLeaderEpoch {
@@ -42,9 +48,13 @@ async fn answered(
     call: &Call,
     asked: OffsetForLeaderTopic,
 ) -> OffsetForLeaderTopicResult {
-    let topic = resolve::by_name(ctx, call, asked.topic.as_str()).await;
+    let topic = resolve::data_by_name(ctx, call, asked.topic.as_str()).await;
     let end_of = |p: &OffsetForLeaderPartition| {
         let topic = topic.as_ref().map_err(|e| *e)?;
+        if p.leader_epoch < 0 {
+            // Nobody's epoch: Kafka knows no end of it either.
+            return Ok(UNDEFINED);
+        }
         ctx.log()
             .leader_epoch_end(
                 &call.tenant,
@@ -64,13 +74,9 @@ async fn answered(
 }
 
 fn end(asked: &OffsetForLeaderPartition, found: Result<EpochEnd, ErrorCode>) -> EpochEndOffset {
-    let undefined = EpochEnd {
-        epoch: LeaderEpoch(-1),
-        end: Offset(-1),
-    };
     let (error_code, found) = match found {
         Ok(found) => (0, found),
-        Err(error) => (error.kafka(), undefined),
+        Err(error) => (error.kafka(), UNDEFINED),
     };
     EpochEndOffset {
         error_code,

@@ -131,7 +131,7 @@ async fn topic_of(ctx: &Ctx, call: &Call, asked: &ProduceTopic) -> Result<Arc<To
     let found = if call.version >= TOPIC_IDS_FROM {
         resolve::by_id(ctx, call, asked.id).await
     } else {
-        resolve::by_name(ctx, call, asked.name.as_str()).await
+        resolve::data_by_name(ctx, call, asked.name.as_str()).await
     };
     found.map_err(|code| (code, code.hint().to_owned()))
 }
@@ -156,13 +156,15 @@ fn checked(records: Option<Bytes>, version: i16) -> Result<Batch, Refusal> {
     let records = records
         .filter(|r| !r.is_empty())
         .ok_or_else(|| invalid("the partition carries no record batch"))?;
-    let batch = Batch::parse(records).map_err(|e| match e {
-        // Kafka refuses both as invalid records from version 3 on.
-        BatchError::Magic { .. } | BatchError::Trailing { .. } => {
-            (ErrorCode::InvalidRecord, e.to_string())
-        }
-        e => (e.code(), e.to_string()),
-    })?;
+    let batch = Batch::parse(records).map_err(|e| (code_of(&e), e.to_string()))?;
+    if batch.header().attributes.is_transactional() {
+        // The request named no transactional id, or it would have been refused as a whole.
+        let why = "a transactional batch needs a transactional id";
+        return Err((
+            ErrorCode::TransactionalIdAuthorizationFailed,
+            why.to_owned(),
+        ));
+    }
     batch
         .check_produced()
         .map_err(|e| (e.code(), e.to_string()))?;
@@ -171,6 +173,18 @@ fn checked(records: Option<Bytes>, version: i16) -> Result<Batch, Refusal> {
         return Err((ErrorCode::UnsupportedCompression, why.to_owned()));
     }
     Ok(batch)
+}
+
+/// Kafka's codes for a partition that does not carry exactly one batch: old formats, several batches and cut ones
+/// are invalid records, formats that never were and bytes that do not sum up are corrupt.
+fn code_of(error: &BatchError) -> ErrorCode {
+    match error {
+        BatchError::Magic { magic: 0 | 1 }
+        | BatchError::Trailing { .. }
+        | BatchError::Truncated { .. } => ErrorCode::InvalidRecord,
+        BatchError::Magic { .. } => ErrorCode::CorruptBatch,
+        other => other.code(),
+    }
 }
 
 /// What becomes of `acks=0`: silence, or the end of the connection when an append was refused outright.
