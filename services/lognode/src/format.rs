@@ -74,3 +74,6 @@ pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
 pub(crate) fn len_u32(len: usize) -> u32 {
     u32::try_from(len).expect("bounded by the segment's size")
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,13 +34,23 @@ impl<'a> Window<'a> {
     /// The `len` bytes at `offset`, fewer at the end of the file.
     pub(crate) fn get(&mut self, offset: u64, len: usize) -> io::Result<Bytes> {
         let held = self.base + self.bytes.len() as u64;
-        if offset < self.base || offset + len as u64 > held {
+        let len = self.bounded(offset, len)?;
+        if offset < self.base || offset.saturating_add(len as u64) > held {
             self.bytes = self.file.read_at(offset, len.max(self.chunk_bytes))?;
             self.base = offset;
         }
         let from = usize::try_from(offset - self.base).expect("inside the chunk");
         let from = from.min(self.bytes.len());
         Ok(self.bytes.slice(from..self.bytes.len().min(from + len)))
+    }
+
+    /// A length that came from the disk is not allocated before the file is known to be that long.
+    fn bounded(&self, offset: u64, len: usize) -> io::Result<usize> {
+        if len <= self.chunk_bytes {
+            return Ok(len);
+        }
+        let left = self.file.bytes()?.saturating_sub(offset);
+        Ok(usize::try_from(left).map_or(len, |left| left.min(len)))
     }
 
     /// The header at `at`, if an intact one of this disk says it belongs there.

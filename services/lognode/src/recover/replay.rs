@@ -159,6 +159,7 @@ impl<'a> Replay<'a> {
         for (entry, frame) in block.entries.iter().zip(frames) {
             match frame {
                 Ok(Some(frame)) => self.frame(entry, &frame, at),
+                Ok(None) if self.lowers_fence(entry) => {}
                 Ok(None) => self.state.apply(entry, at),
                 Err(damage) => {
                     if entry.kind == EntryKind::Frame {
@@ -168,6 +169,19 @@ impl<'a> Replay<'a> {
                 }
             }
         }
+    }
+
+    /// A fence below the known one was never written: the block is not what it says.
+    fn lowers_fence(&mut self, entry: &Entry) -> bool {
+        let shard = entry.extent.shard;
+        let lower = entry.kind == EntryKind::Fence && entry.epoch < self.state.fence(shard);
+        if lower {
+            tracing::error!(
+                "shard {shard} has a fence {} behind a higher one",
+                entry.epoch
+            );
+        }
+        lower
     }
 
     /// A frame must continue its extent; if it does not, frames before it were in a damaged block.

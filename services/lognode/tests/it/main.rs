@@ -6,9 +6,12 @@
 )]
 
 mod basics;
+#[path = "../../fuzz/checks.rs"]
+mod checks;
 mod crash;
 mod damage;
 mod failures;
 mod files;
 mod fixture;
+mod fuzzed;
 mod rig;
