@@ -15,3 +15,4 @@ mod files;
 mod fixture;
 mod fuzzed;
 mod rig;
+mod stress;
