@@ -18,6 +18,10 @@ use crate::{Ctx, Problem};
 
 const REQUEST_ID: &str = "x-request-id";
 const REQUEST_ID_BYTES_MAX: usize = 64;
+/// Bucket boundaries, seconds: from a memory read to a long poll.
+const BOUNDARIES_S: [f64; 14] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0,
+];
 
 /// What the outermost layer works with.
 #[derive(Clone)]
@@ -41,6 +45,7 @@ impl Front {
             seconds: meter
                 .f64_histogram("tidemark.http.request.seconds")
                 .with_description("Time to the head of the HTTP answer by route, seconds")
+                .with_boundaries(BOUNDARIES_S.to_vec())
                 .build(),
         }
     }

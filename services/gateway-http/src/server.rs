@@ -11,14 +11,14 @@ use futures_util::FutureExt;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tidemark_runtime::Tasks;
+use tidemark_runtime::{Tasks, accept_error_passes};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::connection::Paced;
 use crate::{Ctx, HttpConfig, router};
 
-/// Accept errors in a row after which the socket counts as lost.
+/// Accept errors in a row, passing shortages not counted, after which the socket counts as lost.
 const ACCEPT_ERRORS_MAX: u32 = 100;
 /// Pause after an accept error: out of file descriptors, usually, and some close soon.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -143,7 +143,7 @@ async fn accept_all(
                 );
             }
             Err(error) => {
-                errors += 1;
+                errors += u32::from(!accept_error_passes(&error));
                 if errors >= ACCEPT_ERRORS_MAX {
                     return Err(error.into());
                 }

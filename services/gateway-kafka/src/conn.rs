@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::read::{Frame, FrameCharge, FrameReader, ReadEnd};
@@ -29,6 +30,7 @@ use self::write::WriteEnd;
 use crate::budget::Budget;
 use crate::dispatch::{Route, open, route, serve};
 use crate::handler::{Answer, Call, CallError, Entry, Peer, Run, Running};
+use crate::meter::Meter;
 use crate::{Ctx, KafkaConfig};
 
 /// What all connections of a gateway share.
@@ -37,6 +39,7 @@ pub(crate) struct Shared {
     pub(crate) ctx: Arc<Ctx>,
     pub(crate) config: Arc<KafkaConfig>,
     pub(crate) requests: Budget,
+    pub(crate) meter: Meter,
 }
 
 impl Shared {
@@ -45,6 +48,7 @@ impl Shared {
             requests: Budget::new(config.request_bytes_max),
             ctx,
             config: Arc::new(config),
+            meter: Meter::new(),
         }
     }
 }
@@ -84,6 +88,8 @@ impl End {
 /// A request in the queue.
 struct Queued {
     work: Work,
+    api: &'static str,
+    since: Instant,
     /// Kept until the answer is written.
     _charge: FrameCharge,
 }
@@ -119,6 +125,7 @@ where
     R: AsyncRead + Unpin + Send,
     W: AsyncWrite + Unpin + Send,
 {
+    let _counted = shared.meter.connection();
     let (queue, queued) = mpsc::channel(shared.config.pipeline_max.max(1));
     let frames = FrameReader::new(reader, shared.requests.clone(), Arc::clone(&shared.config));
     let conn = Conn {
@@ -205,6 +212,11 @@ impl Conn {
     /// Starts a staged request if nothing unserved is ahead of it; else leaves it to the writing half.
     async fn admit(&self, frame: Frame, to: Route) -> Queued {
         let Frame { bytes, charge, .. } = frame;
+        let since = self.shared.ctx.clock.now();
+        let api = match &to {
+            Route::Serve(entry) => entry.name,
+            Route::Answer(_) => "ApiVersions",
+        };
         let work = match to {
             Route::Answer(answer) => Work::Answered(Ok(Some(answer))),
             Route::Serve(entry) => match open(&self.peer, bytes) {
@@ -225,6 +237,8 @@ impl Conn {
         };
         Queued {
             work,
+            api,
+            since,
             _charge: charge,
         }
     }
@@ -235,7 +249,13 @@ impl Conn {
         mut io: W,
         mut queued: mpsc::Receiver<Queued>,
     ) -> Option<End> {
-        while let Some(Queued { work, _charge }) = queued.recv().await {
+        while let Some(next) = queued.recv().await {
+            let Queued {
+                work,
+                api,
+                since,
+                _charge,
+            } = next;
             let answer = match work {
                 Work::Answered(answer) => answer,
                 Work::Running(running) => running.await,
@@ -255,6 +275,9 @@ impl Conn {
                 }
                 Err(error) => return Some(error.into()),
             }
+            self.shared
+                .meter
+                .answered(api, since, &self.shared.ctx.clock);
             self.unanswered.fetch_sub(1, Ordering::Relaxed);
         }
         None

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidemark_runtime::Tasks;
+use tidemark_runtime::{Tasks, accept_error_passes};
 use tidemark_types::Tenant;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,9 @@ use crate::{Ctx, KafkaConfig};
 
 /// Pause after a failed accept (file descriptors used up, say): the kernel's queue holds the peers meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Accept errors in a row, passing shortages not counted, after which the socket counts as lost and the service stops.
+const ACCEPT_ERRORS_MAX: u32 = 100;
 
 /// Why the listener could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -116,24 +119,31 @@ impl KafkaGateway {
 
 async fn accept(listener: &TcpListener, gate: &Arc<Gate>, tasks: &Tasks) {
     let clock = gate.shared.ctx.clock.clone();
-    loop {
+    let mut errors = 0;
+    while errors < ACCEPT_ERRORS_MAX {
         match listener.accept().await {
-            Ok((stream, addr)) => match gate.door.enter(addr.ip(), &tasks.token()) {
-                Some(admitted) => start(gate, tasks, stream, addr, admitted),
-                None => {
-                    if let Some(more) = gate.refusals.due(&clock) {
-                        tracing::warn!(%addr, more, "refuse connection: at the bound of connections");
+            Ok((stream, addr)) => {
+                errors = 0;
+                match gate.door.enter(addr.ip(), &tasks.token()) {
+                    Some(admitted) => start(gate, tasks, stream, addr, admitted),
+                    None => {
+                        if let Some(more) = gate.refusals.due(&clock) {
+                            tracing::warn!(%addr, more, "refuse connection: at the bound of connections");
+                        }
                     }
                 }
-            },
+            }
             Err(error) => {
                 if let Some(more) = gate.refusals.due(&clock) {
                     tracing::warn!(%error, more, "accept connection");
                 }
+                errors += u32::from(!accept_error_passes(&error));
                 clock.sleep(ACCEPT_PAUSE).await;
             }
         }
     }
+    tracing::error!("stop: the Kafka listener is lost");
+    tasks.token().cancel();
 }
 
 fn start(gate: &Arc<Gate>, tasks: &Tasks, stream: TcpStream, addr: SocketAddr, at: Admitted) {

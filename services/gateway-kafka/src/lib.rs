@@ -24,6 +24,7 @@ mod gateway;
 mod handler;
 mod handlers;
 mod memory;
+mod meter;
 mod quiet;
 mod resolve;
 mod sessions;

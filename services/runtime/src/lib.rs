@@ -3,6 +3,7 @@
 //! The simulator runs the same code on one thread with a virtual clock and seeded randomness; whatever
 //! is taken from here behaves the same there. The ambient twins are banned by `.clippy.toml`.
 
+mod accept;
 mod backoff;
 mod clock;
 mod entropy;
@@ -10,6 +11,7 @@ mod invariants;
 mod maps;
 mod tasks;
 
+pub use accept::accept_error_passes;
 pub use backoff::Backoff;
 pub use clock::Clock;
 pub use entropy::Entropy;
