@@ -166,16 +166,18 @@ pub(crate) async fn locate_time(
 }
 
 /// Binary search for the last extent whose checkpoint satisfies `holds`, which is true up to some extent and
-/// false from there on; the first extent when none does.
+/// false from there on; the first extent when none does. Never an extent without a complete checkpoint (J1), unless
+/// it is the first: it holds nothing, and what is looked for lies before it.
 async fn last_where(
     reader: &Reader,
     extents: &[Arc<ReadableExtent>],
     holds: impl Fn(&Starts) -> bool,
 ) -> Result<usize, ReadError> {
     let (mut low, mut high) = (0, extents.len());
+    let mut found = 0;
     while high - low > 1 {
         let middle = low + (high - low) / 2;
-        // An extent without a complete checkpoint holds nothing (J1): its neighbour below decides.
+        // Its neighbour below decides for an extent without a complete checkpoint.
         let mut probe = middle;
         let mut starts = starts(reader, &extents[probe]).await?;
         while starts.is_none() && probe > low + 1 {
@@ -184,11 +186,11 @@ async fn last_where(
         }
         match starts {
             Some(starts) if !holds(&starts) => high = probe,
-            Some(_) => low = middle,
+            Some(_) => (low, found) = (middle, probe),
             None => low = middle,
         }
     }
-    Ok(low)
+    Ok(found)
 }
 
 /// What an extent's checkpoint says; read once. `None`: it has no complete one.

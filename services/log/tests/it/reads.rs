@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use tidemark_types::{ErrorCode, LeaderEpoch, PartitionIndex};
+use bytes::Bytes;
+use tidemark_journal::{FrameBody, FrameKind};
+use tidemark_log::{Isolation, OffsetSpec};
+use tidemark_runtime::Tasks;
+use tidemark_types::{ErrorCode, LeaderEpoch, Offset, PartitionIndex};
 
 use crate::world::{P0, TENANT, World, batches, fetch_of, values};
 
@@ -167,4 +171,51 @@ async fn a_waiting_fetch_learns_that_the_shard_is_lost() {
         p.tasks.shutdown(Duration::from_secs(60)).await.unwrap();
     });
     assert_eq!(fetched[0].error, Some(ErrorCode::NotLeader));
+}
+
+/// J1: an extent whose owner died within its checkpoint holds nothing, and hides nothing of those before it.
+#[tokio::test(start_paused = true)]
+async fn half_a_checkpoint_between_extents_hides_nothing_from_readers() {
+    let mut world = World::new(27);
+    world.config.tail_cache_bytes = 0;
+    let p = world.start().await;
+    let topic = p.topic("t", 1).await;
+    let mut times = Vec::new();
+    for i in 0..3 {
+        times.push(world.clock.wall_ms());
+        p.append(&topic, &[&format!("{i}")]).await.unwrap();
+        world.clock.sleep(Duration::from_secs(10)).await;
+    }
+    p.stop().await;
+    let tasks = Tasks::new();
+    let shard = topic.partition(P0).unwrap().shard;
+    let taken = world.leases(&tasks).await.take(shard).await.unwrap();
+    let half = FrameBody {
+        kind: FrameKind::Checkpoint,
+        head: Bytes::from_static(&[1, 0, 0, 0, 0, 0, 0, 0, 0]),
+        parts: Vec::new(),
+    };
+    let lsn = taken.writer.append(half).unwrap();
+    taken.writer.wait_committed(lsn.next()).await.unwrap();
+    drop(taken);
+    tasks.shutdown(Duration::from_secs(60)).await.unwrap();
+    for i in 3..6 {
+        let p = world.start().await;
+        times.push(world.clock.wall_ms());
+        p.append(&topic, &[&format!("{i}")]).await.unwrap();
+        world.clock.sleep(Duration::from_secs(10)).await;
+        p.stop().await;
+    }
+    let p = world.start().await;
+    let expected: Vec<_> = (0..6).map(|i| (i, format!("{i}"))).collect();
+    assert_eq!(p.read_all(&topic, P0, 0).await, expected);
+    for (offset, ms) in (0..).zip(times) {
+        let spec = OffsetSpec::Timestamp(ms);
+        let isolation = Isolation::ReadUncommitted;
+        let found = p
+            .log
+            .list_offset(&TENANT, &topic, P0, spec, isolation)
+            .await;
+        assert_eq!(found.unwrap().offset, Offset(offset));
+    }
 }

@@ -76,24 +76,30 @@ impl World {
         process
     }
 
-    /// Starts the service.
-    pub(crate) async fn start_unready(&self) -> Process {
-        let store: Arc<Faulty> = Arc::new(self.store.clone());
+    /// The lease operations of another start of the node.
+    pub(crate) async fn leases(&self, tasks: &Tasks) -> Leases {
         let (clock, entropy, node) = (&self.clock, &self.entropy, NodeId(1));
         let incarnation = Leases::register(&self.store, clock, entropy, node)
             .await
             .unwrap();
-        let tasks = Tasks::new();
         let copies = self.replicas.len();
-        let leases = Leases::new(
-            store.clone(),
+        Leases::new(
+            Arc::new(self.store.clone()),
             self.nodes.clone(),
             clock.clone(),
             entropy.clone(),
             tasks.clone(),
             (node, incarnation),
             LeaseConfig::replicated(copies, copies / 2 + 1),
-        );
+        )
+    }
+
+    /// Starts the service.
+    pub(crate) async fn start_unready(&self) -> Process {
+        let store: Arc<Faulty> = Arc::new(self.store.clone());
+        let (clock, entropy) = (&self.clock, &self.entropy);
+        let tasks = Tasks::new();
+        let leases = self.leases(&tasks).await;
         leases.start_heartbeat();
         let topics = Topics::new(
             store.clone(),
