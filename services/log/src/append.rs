@@ -65,6 +65,9 @@ pub enum AppendError {
     /// The shard holds as many unacked bytes or batches as it may. Nothing was appended.
     #[error("append to shard {0}: too much is waiting for the disk")]
     Overloaded(ShardId),
+    /// The shard's extent is as long as it may be and cannot roll: the metadata store is away. Nothing was appended.
+    #[error("append to shard {0}: its extent is full and waits for the metadata store")]
+    ExtentFull(ShardId),
     /// The topic has no such partition.
     #[error("append to partition: the topic has no such partition")]
     NoSuchPartition,
@@ -143,7 +146,7 @@ impl Coded for AppendError {
         match self {
             Self::NotLeader(_) => ErrorCode::NotLeader,
             Self::Closed { .. } | Self::Storage { .. } => ErrorCode::StorageError,
-            Self::Overloaded(_) => ErrorCode::Overloaded,
+            Self::Overloaded(_) | Self::ExtentFull(_) => ErrorCode::Overloaded,
             Self::NoSuchPartition => ErrorCode::UnknownTopicOrPartition,
             Self::TooLarge { .. } => ErrorCode::MessageTooLarge,
             Self::InvalidRecord(_) => ErrorCode::InvalidRecord,

@@ -15,6 +15,8 @@ pub struct LogConfig {
     pub cold_cache_bytes: usize,
     /// An extent rolls when its frames take this many bytes.
     pub roll_bytes: u64,
+    /// An extent that cannot roll takes appends until its frames take this many bytes; above `roll_bytes`.
+    pub extent_bytes_max: u64,
     /// An extent that has data rolls at this age.
     pub roll_age: Duration,
     /// Bytes of unacked batches per shard before appends are refused with `Overloaded`.
@@ -38,6 +40,7 @@ impl Default for LogConfig {
             tail_cache_bytes: 64 << 20,
             cold_cache_bytes: 32 << 20,
             roll_bytes: limits::EXTENT_ROLL_BYTES,
+            extent_bytes_max: limits::EXTENT_BYTES_MAX,
             roll_age: Duration::from_millis(limits::EXTENT_ROLL_MS),
             inflight_bytes_max: limits::SHARD_INFLIGHT_BYTES_MAX,
             inflight_batches_max: 16_384,

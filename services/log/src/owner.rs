@@ -70,6 +70,8 @@ pub(crate) struct Owner {
     opened_at: Instant,
     /// The writer's bytes when the open extent's checkpoint had been appended.
     checkpoint_bytes: u64,
+    /// The writer's bytes beyond these, as of the newest frame.
+    data_bytes: u64,
     /// End of the open extent's checkpoint while it is not committed.
     checkpoint_end: Option<Lsn>,
     marking: Option<BoxFuture<'static, Result<(), OwnerError>>>,

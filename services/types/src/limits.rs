@@ -14,6 +14,9 @@ pub const FRAME_BYTES_MAX: usize = BATCH_BYTES_MAX + (1 << 20);
 pub const FRAME_BATCHES_MAX: usize = 4096;
 /// An extent rolls at this size, bytes.
 pub const EXTENT_ROLL_BYTES: u64 = 512 << 20;
+/// An extent that cannot roll, for want of the metadata store, takes appends up to this size, bytes: what a takeover may
+/// have to replay, and half an hour of a shard under full load.
+pub const EXTENT_BYTES_MAX: u64 = 8 << 30;
 /// An extent that has data rolls at this age, ms.
 pub const EXTENT_ROLL_MS: u64 = 15 * 60 * 1000;
 /// Unacked bytes a shard holds at the most before appends are refused with backpressure, bytes.
@@ -53,3 +56,4 @@ pub const SHARDS_DEFAULT: u32 = 4;
 const _: () = assert!(REQUEST_BYTES_MAX > BATCH_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX > BATCH_BYTES_MAX);
 const _: () = assert!(EXTENT_ROLL_BYTES > FRAME_BYTES_MAX as u64);
+const _: () = assert!(EXTENT_BYTES_MAX > EXTENT_ROLL_BYTES);

@@ -73,6 +73,11 @@ impl Owner {
             let _ = reply.send(Err(AppendError::Storage { shard, why }));
             return;
         }
+        // DESIGN section 3: an extent that cannot roll has an end too.
+        if self.data_bytes >= self.env.config.extent_bytes_max {
+            let _ = reply.send(Err(AppendError::ExtentFull(self.shard.id)));
+            return;
+        }
         let header = *batch.header();
         let leader_epoch = leader_epoch(leader_epoch_base, self.ownership.epoch.0);
         let want = Want {
@@ -205,6 +210,7 @@ impl Owner {
             waiters: built.waiters,
         });
         self.next_ticket += 1;
+        self.count_data_bytes();
         true
     }
 }

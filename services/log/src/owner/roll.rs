@@ -30,19 +30,20 @@ impl Owner {
         {
             return;
         }
-        let data_bytes = self.writer.bytes().saturating_sub(self.checkpoint_bytes);
+        let data_bytes = self.data_bytes;
         let old = now.duration_since(self.opened_at) >= self.env.config.roll_age;
         let optional = data_bytes >= self.env.config.roll_bytes || (data_bytes > 0 && old);
-        // J11: a lost replica is a reason at once, idle or not. J2: the others need a healthy store.
+        // J11: a lost replica is a reason at once, idle or not. J2: while A others take appends nothing is worth a
+        // freeze that lasts as long as the store is away. A writer that ended does not get here.
         let must = !self.writer.lost_replicas().is_empty();
-        if must || (optional && self.env.leases.metadata_is_fresh()) {
+        if (must || optional) && self.env.leases.metadata_is_fresh() {
             self.start_roll(Duration::ZERO);
         }
     }
 
     /// Whether the open extent is over its size: looked at after every frame sent.
     pub(super) fn is_oversized(&self) -> bool {
-        self.writer.bytes().saturating_sub(self.checkpoint_bytes) >= self.env.config.roll_bytes
+        self.data_bytes >= self.env.config.roll_bytes
     }
 
     /// The writer ended for want of replicas: everything in flight waits for the next extent.
@@ -119,7 +120,12 @@ impl Owner {
         for (frame, (_, body)) in self.pending.iter_mut().zip(rolled.uncommitted) {
             frame.lsn = append_waiting(&self.writer, body).await?;
         }
+        self.count_data_bytes();
         Ok(())
+    }
+
+    pub(super) fn count_data_bytes(&mut self) {
+        self.data_bytes = self.writer.bytes().saturating_sub(self.checkpoint_bytes);
     }
 
     fn commit_below(&mut self, end: Lsn) {

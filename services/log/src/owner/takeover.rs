@@ -117,6 +117,7 @@ async fn checkpointed(
         held: env.leases.watch_ownership(&ownership),
         committed: writer.committed(),
         checkpoint_bytes: writer.bytes(),
+        data_bytes: 0,
         last_ms: state.appended_ms,
         env: Arc::clone(env),
         shard: Arc::clone(shard),

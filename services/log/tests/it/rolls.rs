@@ -149,3 +149,54 @@ async fn retry(
     }
     panic!("not acked in 20 s");
 }
+
+/// J2: with A replicas left and the metadata store away there is no roll, so acks go on.
+#[tokio::test(start_paused = true)]
+async fn a_lost_replica_while_the_metadata_store_is_away_does_not_stop_acks() {
+    let world = World::replicated(84, 3);
+    let p = world.start().await;
+    let topic = p.topic("t", 1).await;
+    let shard = topic.partition(P0).unwrap().shard;
+    p.append(&topic, &["a"]).await.unwrap();
+    let before = extents(&world, shard).await;
+    world.store.set_outage(true);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    world.replicas[2].set_reachable(false);
+    for _ in 0..20 {
+        let acked = tokio::time::timeout(Duration::from_secs(2), p.append(&topic, &["b"]));
+        acked.await.expect("acked in time").unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    world.store.set_outage(false);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert!(extents(&world, shard).await > before, "J11: then it rolls");
+    assert_eq!(p.read_all(&topic, P0, 0).await.len(), 21);
+}
+
+/// DESIGN section 3: produce and reads survive an outage of the metadata store, up to the extent's hard limit.
+#[tokio::test(start_paused = true)]
+async fn an_extent_that_cannot_roll_takes_appends_up_to_its_hard_limit() {
+    let mut world = World::new(85);
+    world.config.roll_bytes = 4_000;
+    world.config.extent_bytes_max = 40_000;
+    let p = world.start().await;
+    let topic = p.topic("t", 1).await;
+    p.append(&topic, &["a"]).await.unwrap();
+    world.store.set_outage(true);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let mut acked = 1;
+    let refused = loop {
+        match p.append(&topic, &["x".repeat(1_000).as_str()]).await {
+            Ok(_) => acked += 1,
+            Err(error) => break error,
+        }
+        assert!(acked < 100, "no limit");
+    };
+    assert!((35..=40).contains(&acked), "{acked}");
+    assert!(refused.code().is_retriable(), "{refused}");
+    assert_eq!(p.read_all(&topic, P0, 0).await.len(), acked);
+    world.store.set_outage(false);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    p.append(&topic, &["b"]).await.unwrap();
+    assert_eq!(p.read_all(&topic, P0, 0).await.len(), acked + 1);
+}
