@@ -22,7 +22,7 @@ mod stored;
 mod sync;
 
 #[cfg(test)]
-mod property;
+mod property_tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -6,6 +6,7 @@
 
 mod clients;
 mod crash;
+mod damage;
 mod hostile;
 mod process;
 mod quickstart;

@@ -94,11 +94,14 @@ impl Api {
         }
         let status = response.status();
         let problem: Value = response.body_mut().read_json().unwrap_or_default();
-        let text = |key: &str| problem[key].as_str().map(str::to_owned);
+        if problem["code"].is_string() {
+            return Err(CliError::problem(&problem));
+        }
+        let detail = format!("the service answered {status}");
         Err(CliError::Service {
-            code: text("code").unwrap_or_else(|| status.as_u16().to_string()),
-            detail: text("detail").unwrap_or_else(|| format!("the service answered {status}")),
-            hint: text("hint").unwrap_or_default(),
+            code: status.as_u16().to_string(),
+            detail,
+            hint: String::new(),
         })
     }
 

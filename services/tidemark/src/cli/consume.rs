@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde_json::Value;
@@ -12,6 +13,8 @@ use super::{CliError, Output};
 
 /// Records asked for in one request.
 const PAGE: u64 = 500;
+/// Pause before an ended stream is taken up again.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 
 /// `tidemark consume`.
 #[derive(Args, Clone, Debug)]
@@ -151,7 +154,8 @@ impl Reader {
         }
     }
 
-    /// Prints a partition's records as they come. A stream that ends (the service drains) is taken up where it stopped.
+    /// Prints a partition's records as they come. A stream that ends (the service drains) is taken up where it
+    /// stopped, after a pause; one that says why it cannot go on ends the command.
     fn follow(&self, partition: u64) -> Result<(), CliError> {
         let mut place = self.args.from.query();
         loop {
@@ -161,13 +165,14 @@ impl Reader {
                     break;
                 };
                 let Some(offset) = record["offset"].as_u64() else {
-                    break;
+                    return Err(CliError::problem(&record));
                 };
                 if !self.print(partition, &record)? {
                     return Ok(());
                 }
                 place = format!("offset={}", offset + 1);
             }
+            std::thread::park_timeout(RECONNECT_PAUSE);
         }
     }
 

@@ -48,6 +48,17 @@ impl CliError {
         }
     }
 
+    /// What a problem document (RFC 9457) says.
+    #[must_use]
+    pub fn problem(document: &serde_json::Value) -> Self {
+        let text = |key: &str| document[key].as_str().unwrap_or_default().to_owned();
+        Self::Service {
+            code: text("code"),
+            detail: text("detail"),
+            hint: text("hint"),
+        }
+    }
+
     /// The text for standard error; with `json`, one JSON object.
     #[must_use]
     pub fn rendered(&self, json: bool) -> String {
