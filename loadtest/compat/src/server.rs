@@ -10,13 +10,16 @@ use tempfile::NamedTempFile;
 
 use crate::eventually;
 
-/// The release binary, built once per test process.
+/// The binary under test: the one `TIDEMARK_BINARY` names, else the release build, made once per test process.
 ///
 /// # Panics
 /// When the build fails; cargo's own words are on standard error.
 pub fn release_binary() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
+        if let Some(named) = std::env::var_os("TIDEMARK_BINARY") {
+            return named.into();
+        }
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo)
             .args([
@@ -122,7 +125,11 @@ impl Server {
             .append(true)
             .open(self.log.path())
             .expect("the log file is there");
-        let child = Command::new(release_binary())
+        let mut command = Command::new(release_binary());
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEMARK_")) {
+            command.env_remove(name);
+        }
+        let child = command
             .arg("serve")
             .args(["--node-data-dir", &self.data.to_string_lossy()])
             .args(["--kafka-listen", &self.bootstrap()])
