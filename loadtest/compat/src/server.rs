@@ -135,6 +135,9 @@ impl Server {
             .args(["--kafka-listen", &self.bootstrap()])
             .args(["--http-listen", &format!("127.0.0.1:{}", self.http)])
             .args(["--log-output-filter", "warn"])
+            // Machines differ in how many descriptors they allow; too few for the settings would be warned of.
+            .args(["--kafka-connections-max", "12000"])
+            .args(["--http-connections-max", "1000"])
             .args(&self.flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 mod all;
+mod descriptors;
 #[cfg(feature = "foundationdb")]
 mod foundation;
 #[cfg(not(feature = "foundationdb"))]
@@ -14,6 +15,7 @@ mod parts;
 mod repair;
 
 pub use all::Service;
+pub use descriptors::{raise_limit, shortfall};
 pub use repair::unclean_seal;
 
 /// Why a role did not start. Messages start with the verb and name the file, address or setting.

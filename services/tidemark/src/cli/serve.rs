@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{CliError, settings};
 use crate::config::{Loaded, Settings};
-use crate::roles::Service;
+use crate::roles::{self, Service};
 
 /// Runs the service until a signal or a failure.
 pub(super) fn run(matches: Option<&ArgMatches>) -> Result<(), CliError> {
@@ -28,6 +28,9 @@ pub(super) fn run(matches: Option<&ArgMatches>) -> Result<(), CliError> {
         )
     })?;
     for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    if let Some(warning) = roles::shortfall(roles::raise_limit(), &settings) {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()

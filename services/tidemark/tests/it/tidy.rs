@@ -21,7 +21,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("foundationdb", &["meta"]),
     ("kacrab-protocol", &["wire"]),
     ("axum", &["gateway-http"]),
-    ("rustix", &["lognode"]),
+    ("rustix", &["lognode", "tidemark"]),
     ("clap", &["tidemark"]),
     ("prometheus", &["telemetry"]),
 ];
