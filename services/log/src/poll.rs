@@ -69,7 +69,7 @@ pub(crate) async fn fetch(
         if failed || over || enough || total >= request.max_bytes || env.clock.now() >= deadline {
             break;
         }
-        register(&slots, &wake);
+        let registered = Registered::new(&slots, &wake);
         let late = if slots.iter().any(Slot::has_more) {
             false
         } else {
@@ -77,7 +77,7 @@ pub(crate) async fn fetch(
                 .await
                 .is_err()
         };
-        unregister(&slots, &wake);
+        drop(registered);
         if late {
             // One last look: data may have come together with the deadline.
             for slot in &mut slots {
@@ -219,18 +219,31 @@ pub(crate) async fn prove(env: &Env, shard: &Shard) -> Result<(), ReadError> {
     }
 }
 
-fn register(slots: &[Slot<'_>], wake: &Arc<Wake>) {
-    for slot in slots {
-        if let Some(shard) = slot.shard {
-            shard.wait_for(slot.partition(), wake);
+/// The places where a fetch waits. It leaves them when it is dropped too: its client may go at any time.
+struct Registered<'a> {
+    wake: &'a Arc<Wake>,
+    at: Vec<(&'a Arc<Shard>, tidemark_types::PartitionId)>,
+}
+
+impl<'a> Registered<'a> {
+    fn new(slots: &[Slot<'a>], wake: &'a Arc<Wake>) -> Self {
+        let waits = slots.iter().filter_map(|slot| {
+            let (shard, partition) = (slot.shard?, slot.partition());
+            shard
+                .wait_for(partition, wake)
+                .then_some((shard, partition))
+        });
+        Self {
+            at: waits.collect(),
+            wake,
         }
     }
 }
 
-fn unregister(slots: &[Slot<'_>], wake: &Arc<Wake>) {
-    for slot in slots {
-        if let Some(shard) = slot.shard {
-            shard.forget_wait(slot.partition(), wake);
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        for (shard, partition) in &self.at {
+            shard.forget_wait(*partition, self.wake);
         }
     }
 }

@@ -191,13 +191,16 @@ impl Shard {
         self.extents.read().extents.last().cloned()
     }
 
-    /// Registers a wait for a partition's data. Look for data again after this, before waiting.
-    pub(crate) fn wait_for(&self, partition: PartitionId, wake: &Arc<Wake>) {
-        self.waiting
-            .lock()
-            .entry(partition)
-            .or_default()
-            .push(Arc::clone(wake));
+    /// Registers a wait for a partition's data; false when it was there already, because the fetch names the partition
+    /// twice. Look for data again after this, before waiting.
+    pub(crate) fn wait_for(&self, partition: PartitionId, wake: &Arc<Wake>) -> bool {
+        let mut waiting = self.waiting.lock();
+        let list = waiting.entry(partition).or_default();
+        let new = list.last().is_none_or(|last| !Arc::ptr_eq(last, wake));
+        if new {
+            list.push(Arc::clone(wake));
+        }
+        new
     }
 
     pub(crate) fn forget_wait(&self, partition: PartitionId, wake: &Arc<Wake>) {
