@@ -7,8 +7,9 @@
 //! the appends of pipelined produces overlap while order is kept.
 //!
 //! # Cancellation
-//! When the peer has gone, requests that merely wait for others (fetch, join) are dropped. Writes run to
-//! their end (J9).
+//! When the peer has gone, requests that merely wait for others (fetch, join) are dropped. When the connection is
+//! asked to end, a waiting fetch is answered with what there is, a join or sync is dropped: its client finds
+//! the coordinator again. Writes run to their end (J9).
 
 mod read;
 mod write;
@@ -29,7 +30,7 @@ use self::read::{Frame, FrameCharge, FrameReader, ReadEnd};
 use self::write::WriteEnd;
 use crate::budget::Budget;
 use crate::dispatch::{Route, open, route, serve};
-use crate::handler::{Answer, Call, CallError, Entry, Peer, Run, Running};
+use crate::handler::{Answer, Call, CallError, Entry, Peer, Run, Running, Waits};
 use crate::meter::Meter;
 use crate::{Ctx, KafkaConfig};
 
@@ -108,17 +109,16 @@ struct Conn {
     unstarted: AtomicUsize,
     /// Requests in the queue or being answered.
     unanswered: AtomicUsize,
-    /// Cancelled when no further request comes.
+    /// Cancelled when the peer has gone, or can say no more that is understood.
     gone: CancellationToken,
 }
 
-/// Serves a connection until it ends. `stop` ends it after what has begun; `greeted` is called when its first
+/// Serves a connection until it ends. `peer.stop` ends it after what has begun; `greeted` is called when its first
 /// request is whole.
 pub(crate) async fn run<R, W>(
     (reader, writer): (R, W),
     peer: Peer,
     shared: Arc<Shared>,
-    stop: CancellationToken,
     greeted: impl FnOnce() + Send,
 ) -> End
 where
@@ -138,10 +138,12 @@ where
     let reading = async {
         let end = tokio::select! {
             biased;
-            () = stop.cancelled() => End::Asked,
-            end = conn.read(frames, &queue, greeted) => end,
+            () = conn.peer.stop.cancelled() => End::Asked,
+            end = conn.read(frames, &queue, greeted) => {
+                conn.gone.cancel();
+                end
+            }
         };
-        conn.gone.cancel();
         drop(queue);
         end
     };
@@ -283,16 +285,24 @@ impl Conn {
         None
     }
 
-    /// Serves a request; `None` when it only waits and nobody waits for it any more.
+    /// Serves a request; `None` when it only waits and its wait is over.
     async fn serve(&self, entry: &Entry, call: Call, body: Bytes) -> Option<Answer> {
         let serving = serve(Arc::clone(&self.shared.ctx), entry, call, body);
-        if !entry.waits {
-            return Some(serving.await);
-        }
+        let over = async {
+            match entry.waits {
+                Waits::No => std::future::pending().await,
+                Waits::UntilStop => self.gone.cancelled().await,
+                Waits::UntilEnd => tokio::select! {
+                    biased;
+                    () = self.gone.cancelled() => {}
+                    () = self.peer.stop.cancelled() => {}
+                },
+            }
+        };
         tokio::select! {
             biased;
             answer = serving => Some(answer),
-            () = self.gone.cancelled() => None,
+            () = over => None,
         }
     }
 }

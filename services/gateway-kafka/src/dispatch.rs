@@ -47,6 +47,7 @@ pub(crate) fn open(peer: &Peer, mut frame: Bytes) -> Result<(Call, Bytes), CallE
     let call = Call {
         tenant: peer.tenant,
         addr: peer.addr,
+        stop: peer.stop.clone(),
         client_id: header.client_id.unwrap_or(KafkaString::from_static("")),
         version: header.api_version,
         correlation_id: header.correlation_id,

@@ -154,6 +154,7 @@ fn start(gate: &Arc<Gate>, tasks: &Tasks, stream: TcpStream, addr: SocketAddr, a
         let peer = Peer {
             tenant: Tenant::default_without_auth(),
             addr,
+            stop: at.stop(),
         };
         let end = drained(&gate, stream, peer, &at).await;
         gate.report(addr, &end);
@@ -162,14 +163,10 @@ fn start(gate: &Arc<Gate>, tasks: &Tasks, stream: TcpStream, addr: SocketAddr, a
 
 /// Runs a connection. Once it was asked to end it has the drain time to finish what it has begun.
 async fn drained(gate: &Gate, stream: TcpStream, peer: Peer, at: &Admitted) -> End {
-    let stop: CancellationToken = at.stop();
-    let running = conn::run(
-        stream.into_split(),
-        peer,
-        Arc::clone(&gate.shared),
-        stop.clone(),
-        || at.greeted(),
-    );
+    let stop: CancellationToken = peer.stop.clone();
+    let running = conn::run(stream.into_split(), peer, Arc::clone(&gate.shared), || {
+        at.greeted()
+    });
     let late = async {
         stop.cancelled().await;
         gate.shared

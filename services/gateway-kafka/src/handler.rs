@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tidemark_types::{ErrorCode, Tenant};
 use tidemark_wire::{ApiKey, Encoded, KafkaString, Request, WireError, encode_response};
+use tokio_util::sync::CancellationToken;
 
 use crate::{Ctx, memory};
 
@@ -18,6 +19,19 @@ pub(crate) struct Peer {
     pub(crate) tenant: Tenant,
     /// The client's address.
     pub(crate) addr: SocketAddr,
+    /// Cancelled when the connection is to end after what has begun.
+    pub(crate) stop: CancellationToken,
+}
+
+/// Whether a request waits for others, and what becomes of it at the end of its connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Waits {
+    /// It runs to its end: the outcome of a write matters to more than its client.
+    No,
+    /// It is dropped when its client has gone or the connection is to end.
+    UntilEnd,
+    /// It is dropped when its client has gone; when the connection is to end it answers with what there is.
+    UntilStop,
 }
 
 /// One request's surroundings.
@@ -31,6 +45,8 @@ pub(crate) struct Call {
     /// The client's name for itself; empty when it gave none.
     #[allow(dead_code, reason = "group members are listed with it")]
     pub(crate) client_id: KafkaString,
+    /// Cancelled when the connection is to end after what has begun.
+    pub(crate) stop: CancellationToken,
     /// The version of request and answer; within the handler's range.
     pub(crate) version: i16,
     /// Echoed in the answer.
@@ -93,9 +109,8 @@ pub(crate) trait Handler: 'static {
     const MAX: i16;
     /// What a reader of `api/kafka-support.toml` should know.
     const NOTES: &'static str = "";
-    /// Whether the request waits for others (long poll, rebalance) and may be dropped when its client has gone.
-    /// All else runs to its end: the outcome of a write matters to more than its client.
-    const WAITS: bool = false;
+    /// Whether the request waits for others (long poll, rebalance).
+    const WAITS: Waits = Waits::No;
 
     /// Serves a request. Every failure has a place in the answer; a panic ends the connection.
     fn handle(
@@ -124,7 +139,7 @@ pub(crate) struct Entry {
     pub(crate) min: i16,
     pub(crate) max: i16,
     pub(crate) notes: &'static str,
-    pub(crate) waits: bool,
+    pub(crate) waits: Waits,
     pub(crate) run: Run,
 }
 
@@ -143,7 +158,8 @@ pub(crate) const fn entry<H: Handler>() -> Entry {
 
 fn run_whole<H: Handler>(ctx: Arc<Ctx>, call: Call, body: Bytes) -> Running {
     Box::pin(async move {
-        let (request, _held) = memory::read::<H::Request>(&ctx, &call, body, H::WAITS).await?;
+        let (request, _held) =
+            memory::read::<H::Request>(&ctx, &call, body, H::WAITS != Waits::No).await?;
         let response = H::handle(&ctx, &call, request).await;
         Ok(Some(encode_response(
             &response,

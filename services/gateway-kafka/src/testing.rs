@@ -17,6 +17,7 @@ use tidemark_topics::{NewTopic, Topic, Topics};
 use tidemark_types::{NodeId, ShardId, Tenant};
 use tidemark_wire::frame::{FrameHead, HEAD_BYTES, PREFIX_BYTES};
 use tidemark_wire::{Request, Response, request_header_version, response_header_version};
+use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::{Route, open, route, serve};
 use crate::handler::{CallError, Peer};
@@ -130,6 +131,7 @@ pub(crate) fn peer() -> Peer {
     Peer {
         tenant: Tenant::default_without_auth(),
         addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000)),
+        stop: CancellationToken::new(),
     }
 }
 

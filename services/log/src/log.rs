@@ -172,6 +172,15 @@ impl Log {
         answers
     }
 
+    /// As [`Log::fetch`], for callers who may ask again for the same.
+    pub async fn fetch_borrowed(
+        &self,
+        tenant: &Tenant,
+        request: &FetchRequest,
+    ) -> Vec<FetchedPartition> {
+        poll::fetch(&self.0.env, &self.0.shards, tenant, request).await
+    }
+
     /// Finds an offset by position or time.
     ///
     /// # Errors

@@ -30,13 +30,11 @@ fn connect_to(shared: &Arc<Shared>) -> Client {
     let (io, theirs) = tokio::io::duplex(1 << 16);
     let shared = Arc::clone(shared);
     let stop = CancellationToken::new();
-    let running = run(
-        tokio::io::split(theirs),
-        testing::peer(),
-        Arc::clone(&shared),
-        stop.clone(),
-        || {},
-    );
+    let peer = Peer {
+        stop: stop.clone(),
+        ..testing::peer()
+    };
+    let running = run(tokio::io::split(theirs), peer, Arc::clone(&shared), || {});
     Client {
         io,
         stop,
@@ -199,6 +197,63 @@ async fn stopping_answers_what_was_asked_and_ends() {
     let mut client = connect().await;
     client.io.write_all(&describe()).await.unwrap();
     assert_eq!(client.describe().await.error_code, 0);
+    client.stop.cancel();
+    assert!(matches!(client.end().await, End::Asked));
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_answers_a_waiting_fetch_with_what_there_is() {
+    use tidemark_wire::KafkaString;
+    use tidemark_wire::messages::FetchRequestData;
+    use tidemark_wire::messages::fetch_request::{FetchPartition, FetchTopic};
+
+    let mut client = connect().await;
+    testing::create_topic(&client.shared.ctx, "t", 1).await;
+    let fetch = FetchRequestData {
+        max_wait_ms: 60_000,
+        min_bytes: 1,
+        topics: vec![FetchTopic {
+            topic: KafkaString::from_static("t"),
+            partitions: vec![FetchPartition::default()],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let started = client.shared.ctx.clock.now();
+    client.io.write_all(&frame(&fetch, 12)).await.unwrap();
+    client.settle().await;
+    assert!(client.io.read_u8().now_or_never().is_none());
+    client.stop.cancel();
+    let raw = client.answer_frame().await;
+    let answered = answer::<FetchRequestData>(raw, 12);
+    let partition = &answered.responses[0].partitions[0];
+    assert_eq!((partition.error_code, partition.high_watermark), (0, 0));
+    let took = client.shared.ctx.clock.now() - started;
+    assert!(took < Duration::from_secs(60), "virtual time");
+    assert!(matches!(client.end().await, End::Asked));
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_drops_a_waiting_join() {
+    use tidemark_wire::KafkaString;
+    use tidemark_wire::messages::JoinGroupRequestData;
+    use tidemark_wire::messages::join_group_request::JoinGroupRequestProtocol;
+
+    let mut client = connect().await;
+    let join = JoinGroupRequestData {
+        group_id: KafkaString::from_static("g"),
+        session_timeout_ms: 30_000,
+        rebalance_timeout_ms: 60_000,
+        protocol_type: KafkaString::from_static("consumer"),
+        protocols: vec![JoinGroupRequestProtocol {
+            name: KafkaString::from_static("range"),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    // Version 3 joins at once; the first rebalance of a group waits for more members.
+    client.io.write_all(&frame(&join, 3)).await.unwrap();
+    client.settle().await;
     client.stop.cancel();
     assert!(matches!(client.end().await, End::Asked));
 }

@@ -1,6 +1,7 @@
 //! Tests of the data path through a whole service in memory: what is produced is fetched, at every version.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use tidemark_records::{BatchBuilder, Compression, split};
@@ -8,6 +9,7 @@ use tidemark_types::{ProducerEpoch, ProducerId};
 use tidemark_wire::messages::*;
 use tidemark_wire::{KafkaString, KafkaUuid};
 
+use crate::alloc;
 use crate::handler::CallError;
 use crate::testing::{self, START_MS, call, create_topic, ctx};
 use crate::{Ctx, resolve};
@@ -176,7 +178,28 @@ async fn a_fetch_waits_for_data_and_is_woken_by_it() {
     let (fetched, _) = tokio::join!(call(&ctx, &waiting, 12), produced(&ctx, &request, 9));
     let records = fetched.responses[0].partitions[0].records.clone();
     assert!(!records.expect("records").is_empty());
-    assert!(ctx.clock.now() - started < std::time::Duration::from_secs(60));
+    assert!(ctx.clock.now() - started < Duration::from_secs(60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn fetches_whose_clients_go_leave_nothing_behind() {
+    let ctx = ctx().await;
+    let t = topic(&ctx, "t").await;
+    let mut waiting = t.fetch(12, 0, (0, -1));
+    waiting.max_wait_ms = 60_000;
+    let mut part = waiting.topics[0].partitions.clone();
+    for _ in 0..3 {
+        part.extend_from_within(..);
+    }
+    waiting.topics[0].partitions = part;
+    alloc::reset();
+    for _ in 0..1_000 {
+        let short = Duration::from_millis(1);
+        let left = tokio::time::timeout(short, call(&ctx, &waiting, 12)).await;
+        assert!(left.is_err());
+    }
+    let kept = alloc::live();
+    assert!(kept < 32 << 10, "{kept} bytes are kept of 1,000 fetches");
 }
 
 #[tokio::test(start_paused = true)]

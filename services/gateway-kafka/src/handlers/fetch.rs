@@ -14,7 +14,7 @@ use tidemark_wire::messages::FetchRequestData;
 use tidemark_wire::{ApiKey, KafkaString};
 
 use crate::Ctx;
-use crate::handler::{Call, Entry, Run, Running};
+use crate::handler::{Call, Entry, Run, Running, Waits};
 use crate::memory::{self, Held};
 use crate::resolve;
 use crate::sessions::{Changes, PartKey, Session, TopicKey, Want};
@@ -25,7 +25,7 @@ pub(super) const ENTRY: Entry = Entry {
     min: 4,
     max: 18,
     notes: "For consumers: requests of replicas are refused. The preferred read replica is always this node.",
-    waits: true,
+    waits: Waits::UntilStop,
     run: Run::Whole(run),
 };
 
@@ -175,12 +175,27 @@ async fn read(
         max_wait,
         isolation,
     };
-    let found = ctx.log().fetch(&call.tenant, asked).await;
+    let found = wait_for(ctx, call, asked).await;
     for ((place, topic), found) in places.into_iter().zip(topics).zip(found) {
         let index = answers[place].index;
         answers[place] = fetched(ctx, &topic, index, isolation, found);
     }
     answers
+}
+
+/// Fetches; the wait ends early, with what there is, when the connection is to end.
+async fn wait_for(
+    ctx: &Ctx,
+    call: &Call,
+    mut asked: FetchRequest,
+) -> Vec<tidemark_log::FetchedPartition> {
+    tokio::select! {
+        biased;
+        found = ctx.log().fetch_borrowed(&call.tenant, &asked) => return found,
+        () = call.stop.cancelled() => {}
+    }
+    asked.max_wait = Duration::ZERO;
+    ctx.log().fetch_borrowed(&call.tenant, &asked).await
 }
 
 fn wanted_of(topic: &Arc<Topic>, index: i32, want: &Want) -> FetchPartition {

@@ -11,7 +11,7 @@ use tidemark_wire::messages::{
 
 use super::group::{maybe, text};
 use crate::Ctx;
-use crate::handler::{Call, Handler};
+use crate::handler::{Call, Handler, Waits};
 
 /// First version whose new members must come back with the id they were given (KIP-394).
 const KNOWN_MEMBER_ID: i16 = 4;
@@ -27,7 +27,7 @@ impl Handler for JoinGroup {
     const MIN: i16 = 0;
     const MAX: i16 = 9;
     const NOTES: &'static str = "An empty group gathers its first members for 250 ms, not 3 s.";
-    const WAITS: bool = true;
+    const WAITS: Waits = Waits::UntilEnd;
 
     async fn handle(
         ctx: &Ctx,

@@ -24,7 +24,7 @@ use tidemark_wire::produce::{
 use tidemark_wire::{ApiKey, KafkaString, encode_response};
 
 use crate::Ctx;
-use crate::handler::{Answer, Call, CallError, Entry, Run, Staging};
+use crate::handler::{Answer, Call, CallError, Entry, Run, Staging, Waits};
 use crate::memory::PRODUCE_PARTITION_BYTES;
 use crate::resolve;
 
@@ -37,7 +37,7 @@ pub(super) const ENTRY: Entry = Entry {
     max: 13,
     notes: "Versions 0 to 2 are advertised (KAFKA-18659) and answered UNSUPPORTED_VERSION. acks=1 and acks=all are \
             both durable. Transactional ids are refused until transactions are served.",
-    waits: false,
+    waits: Waits::No,
     run: Run::Staged(admit),
 };
 

@@ -6,7 +6,7 @@ use tidemark_wire::messages::{SyncGroupRequestData, SyncGroupResponseData};
 
 use super::group::{maybe, text};
 use crate::Ctx;
-use crate::handler::{Call, Handler};
+use crate::handler::{Call, Handler, Waits};
 
 /// First version whose requests repeat the protocol, and whose answers name it.
 const NAMES_PROTOCOL: i16 = 5;
@@ -17,7 +17,7 @@ impl Handler for SyncGroup {
     type Request = SyncGroupRequestData;
     const MIN: i16 = 0;
     const MAX: i16 = 5;
-    const WAITS: bool = true;
+    const WAITS: Waits = Waits::UntilEnd;
 
     async fn handle(
         ctx: &Ctx,
