@@ -1,7 +1,8 @@
 //! `tidemark unclean-seal`.
 
 use clap::{ArgMatches, Args};
-use serde_json::json;
+use serde_json::{Value, json};
+use tidemark_lease::SealedExtent;
 use tidemark_types::ShardId;
 
 use super::{CliError, Output, settings};
@@ -47,15 +48,40 @@ pub(super) fn unclean_seal(
     let sealed = runtime
         .block_on(roles::unclean_seal(&settings, ShardId(args.shard)))
         .map_err(|e| failed(e.to_string()))?;
-    let lost: Vec<String> = sealed
-        .lost
-        .iter()
-        .map(|extent| format!("{extent:?}"))
-        .collect();
-    let answer = json!({ "shard": args.shard, "lost": lost });
-    let text = match lost.len() {
+    let answer = json!({ "shard": args.shard, "lost": sealed.lost.iter().map(lost_json).collect::<Vec<_>>() });
+    let text = match sealed.lost.len() {
         0 => format!("shard {} sealed; nothing was lost", args.shard),
-        _ => format!("shard {} sealed; lost: {}", args.shard, lost.join("; ")),
+        _ => {
+            let lost: Vec<String> = sealed.lost.iter().map(lost_text).collect();
+            format!(
+                "shard {} sealed; given up:\n  {}",
+                args.shard,
+                lost.join("\n  ")
+            )
+        }
     };
     out.done(&answer, &text)
+}
+
+fn lost_json(extent: &SealedExtent) -> Value {
+    let lost = extent.lost.as_ref();
+    json!({
+        "extent": extent.extent.id.index.0,
+        "from_lsn": lost.map(|l| l.from.0),
+        "to_lsn": lost.and_then(|l| l.to).map(|to| to.0),
+        "why": lost.map(|l| l.why.as_str()),
+    })
+}
+
+fn lost_text(extent: &SealedExtent) -> String {
+    let Some(lost) = &extent.lost else {
+        return extent.extent.id.to_string();
+    };
+    let to = lost
+        .to
+        .map_or_else(|| "an unknown end".to_owned(), |to| format!("lsn {to}"));
+    format!(
+        "{}: lsn {} to {to}: {}",
+        extent.extent.id, lost.from, lost.why
+    )
 }
