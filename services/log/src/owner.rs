@@ -127,7 +127,7 @@ impl Owner {
                 outcome = poll_option(&mut self.rolling) => self.on_rolled(outcome).await,
                 outcome = poll_option(&mut self.marking) => self.on_marked(&outcome),
                 Ok(()) = self.held.changed() => self.on_ownership(),
-                Some(control) = inbox.control.recv() => {
+                Some(control) = inbox.control.recv(), if has_room => {
                     self.on_control(&control);
                     Ok(())
                 }
@@ -171,7 +171,8 @@ impl Owner {
 
     fn on_tick(&mut self) {
         let now = self.env.clock.now();
-        if now >= self.expire_at {
+        // A frame that cannot be sent for long gathers no more than a replay takes.
+        if now >= self.expire_at && !self.building.is_full() {
             self.sequence_expiry();
             self.expire_at = now + expire::PERIOD;
         }
