@@ -96,23 +96,32 @@ async fn by_time(
     ms: i64,
     current: LeaderEpoch,
 ) -> Result<ListedOffset, ReadError> {
-    let (log_start, tail_start, newest) = {
+    let (log_start, newest) = {
         let shown = view.state.read();
         let newest = shown.max_timestamp.map_or(i64::MIN, |(ms, _)| ms);
-        (shown.log_start, shown.tail_start(), newest)
+        (shown.log_start, newest)
     };
     if newest < ms {
         return Ok(ListedOffset::NONE);
     }
-    let mut found: Option<StoredBatch> = None;
-    if log_start < tail_start {
-        found = cold_by_time(env, shard, view.id, log_start, tail_start, ms).await?;
-    }
-    if found.is_none() {
-        let shown = view.state.read();
-        let mut tail = shown.tail_from(tail_start.max(log_start));
-        found = tail.find(|b| b.max_timestamp >= ms).cloned();
-    }
+    let mut looked = log_start;
+    let found = loop {
+        let until = {
+            let shown = view.state.read();
+            let until = shown.tail_start();
+            if until <= looked {
+                let mut tail = shown.tail_from(looked);
+                break tail.find(|b| b.max_timestamp >= ms).cloned();
+            }
+            until
+        };
+        let found = cold_by_time(env, shard, view.id, looked, until, ms).await?;
+        if found.is_some() {
+            break found;
+        }
+        // Batches may have left the tail meanwhile: they are in the journal now.
+        looked = until;
+    };
     let Some(batch) = found else {
         return Ok(ListedOffset::NONE);
     };

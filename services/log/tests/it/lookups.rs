@@ -1,5 +1,8 @@
 //! Offsets by position, time and leader epoch.
 
+use std::time::Duration;
+
+use tidemark_journal::memory::Faults;
 use tidemark_log::{EpochEnd, Isolation, OffsetSpec};
 use tidemark_records::{BatchBuilder, Compression};
 use tidemark_types::{Coded, ErrorCode, LeaderEpoch, Offset};
@@ -134,5 +137,36 @@ async fn leader_epochs_end_where_the_next_one_began() {
             assert_eq!(refused.unwrap_err().code(), ErrorCode::FencedLeaderEpoch);
         }
         p.stop().await;
+    }
+}
+
+/// What leaves the tail for the journal while a lookup reads the journal is found all the same.
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_leaves_memory_during_a_lookup_by_time_is_found() {
+    for seed in 0..20 {
+        let mut world = World::new(400 + seed);
+        world.config.tail_cache_bytes = 3_000;
+        let p = world.start().await;
+        let topic = p.topic("t", 1).await;
+        p.append(&topic, &["old"]).await.unwrap();
+        p.stop().await;
+        let p = world.start().await;
+        world.clock.sleep(Duration::from_secs(1)).await;
+        let wanted = world.clock.wall_ms();
+        p.append(&topic, &["wanted"]).await.unwrap();
+        world.clock.sleep(Duration::from_secs(1)).await;
+        world.replicas[0].set_faults(Faults {
+            delay_max: Duration::from_millis(50),
+            ..Faults::default()
+        });
+        let (found, ()) = tokio::join!(find(&p, &topic, OffsetSpec::Timestamp(wanted)), async {
+            let sent: Vec<_> = (0..12)
+                .map(|_| p.send(&topic, p.batch(&["x".repeat(500).as_str()])))
+                .collect();
+            for sent in sent {
+                sent.await.unwrap();
+            }
+        });
+        assert_eq!(found, (1, wanted), "seed {seed}");
     }
 }
