@@ -1,6 +1,7 @@
 //! Fetch: fill the partitions in order within Kafka's byte rules, and wait until there is enough.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tidemark_types::{Coded, ErrorCode, LeaderEpoch, Offset, Tenant};
 
@@ -208,8 +209,21 @@ async fn beyond_end(env: &Env, shard: &Shard) -> ErrorCode {
     }
 }
 
-/// K1: proof of ownership that began after this call.
+/// K1: proof of ownership that began after this call. Those who ask while a proof is under way share the next one.
 pub(crate) async fn prove(env: &Env, shard: &Shard) -> Result<(), ReadError> {
+    let proofs = &shard.proofs;
+    let asked = proofs.asked.fetch_add(1, Ordering::SeqCst) + 1;
+    let mut last = proofs.last.lock().await;
+    if last.0 >= asked {
+        return last.1.clone();
+    }
+    let covers = proofs.asked.load(Ordering::SeqCst);
+    let outcome = probe(env, shard).await;
+    *last = (covers, outcome.clone());
+    outcome
+}
+
+async fn probe(env: &Env, shard: &Shard) -> Result<(), ReadError> {
     let ownership = shard.ownership()?;
     let open = shard.open_extent().ok_or(ReadError::NotLeader(shard.id))?;
     match env.leases.probe(&ownership, &open.extent).await {

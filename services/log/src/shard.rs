@@ -1,7 +1,7 @@
 //! What the actor of a shard, its readers and the gateways' handles share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use tidemark_journal::Reader;
@@ -56,6 +56,16 @@ pub(crate) struct Shard {
     pub(crate) views: RwLock<FastMap<PartitionId, Arc<View>>>,
     extents: RwLock<Readables>,
     waiting: Mutex<FastMap<PartitionId, Vec<Arc<Wake>>>>,
+    pub(crate) proofs: Proofs,
+}
+
+/// Proofs of ownership (K1), one at a time.
+#[derive(Debug)]
+pub(crate) struct Proofs {
+    /// Requests for one so far.
+    pub(crate) asked: AtomicU64,
+    /// The newest outcome, and how many requests had been made when its proof began.
+    pub(crate) last: tokio::sync::Mutex<(u64, Result<(), ReadError>)>,
 }
 
 #[derive(Debug)]
@@ -118,6 +128,10 @@ impl Shard {
             views: RwLock::default(),
             extents: RwLock::default(),
             waiting: Mutex::default(),
+            proofs: Proofs {
+                asked: AtomicU64::new(0),
+                last: tokio::sync::Mutex::new((0, Ok(()))),
+            },
         }
     }
 
