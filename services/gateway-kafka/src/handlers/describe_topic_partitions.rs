@@ -138,6 +138,9 @@ fn partition(
         leader_epoch: led.map_or(-1, |e| e.0),
         replica_nodes: vec![node],
         isr_nodes: vec![node],
+        // Nullable by the protocol, yet the Java client's describeTopics fails on null.
+        eligible_leader_replicas: Some(Vec::new()),
+        last_known_elr: Some(Vec::new()),
         ..Default::default()
     }
 }
@@ -177,6 +180,20 @@ mod tests {
             }));
         }
         assert_eq!(seen, ["a0", "a1", "a2", "b0", "c0", "c1", "c2", "c3"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lists_of_eligible_leaders_are_empty_and_never_null() {
+        let ctx = testing::ctx().await;
+        testing::create_topic(&ctx, "a", 1).await;
+        let request = DescribeTopicPartitionsRequestData {
+            response_partition_limit: 10,
+            ..Default::default()
+        };
+        let answer = testing::call(&ctx, &request, 0).await;
+        let partition = &answer.topics[0].partitions[0];
+        assert_eq!(partition.eligible_leader_replicas, Some(vec![]));
+        assert_eq!(partition.last_known_elr, Some(vec![]));
     }
 
     #[tokio::test(start_paused = true)]
