@@ -222,6 +222,11 @@ impl Layers {
                     source_name: source.to_string(),
                     why: e.message().to_owned(),
                 })?;
+        check(&self.loaded.settings, doc).map_err(|why| ConfigError::Value {
+            path: doc.path(),
+            source_name: source.to_string(),
+            why,
+        })?;
         self.loaded.sources.insert(doc.path(), source);
         Ok(())
     }
@@ -230,6 +235,24 @@ impl Layers {
         toml::Table::try_from(&self.loaded.settings).expect("settings are plain values")
     }
 }
+
+/// Refuses a value of the right type with which nothing could be served.
+fn check(settings: &Settings, doc: &SettingDoc) -> Result<(), String> {
+    let partitions_max = i64::from(tidemark_types::limits::PARTITIONS_PER_TOPIC_MAX);
+    let (value, range) = match (doc.section, doc.key) {
+        ("log", "shards") => (i64::from(settings.log.shards), 1..=SHARDS_MAX),
+        ("topics", "partitions") => (i64::from(settings.topics.partitions), 1..=partitions_max),
+        _ => return Ok(()),
+    };
+    if range.contains(&value) {
+        return Ok(());
+    }
+    let (least, most) = (range.start(), range.end());
+    Err(format!("{value} is not in {least} to {most}"))
+}
+
+/// More shards than this are a slip of the keyboard: each costs an extent and a task at every start.
+const SHARDS_MAX: i64 = 4096;
 
 /// Variables of the project that are no settings.
 const RESERVED_ENV: [&str; 4] = [

@@ -62,6 +62,9 @@ fn a_bad_value_names_the_setting_and_where_it_came_from() {
         (("TIDEMARK_NODE_DRAIN", "soon"), "is no duration"),
         (("TIDEMARK_TOPICS_PARTITIONS", "x"), "i32"),
         (("TIDEMARK_TOPICS_AUTO_CREATE", "maybe"), "boolean"),
+        (("TIDEMARK_LOG_SHARDS", "0"), "0 is not in 1 to"),
+        (("TIDEMARK_LOG_SHARDS", "100000000"), "is not in 1 to"),
+        (("TIDEMARK_TOPICS_PARTITIONS", "0"), "0 is not in 1 to"),
     ] {
         let error = load(None, env(&[pair]), &BTreeMap::new())
             .unwrap_err()
