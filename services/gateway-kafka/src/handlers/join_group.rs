@@ -26,7 +26,8 @@ impl Handler for JoinGroup {
     type Request = JoinGroupRequestData;
     const MIN: i16 = 0;
     const MAX: i16 = 9;
-    const NOTES: &'static str = "An empty group gathers its first members for 250 ms, not 3 s.";
+    const NOTES: &'static str =
+        "An empty group gathers its first members for groups.initial_rebalance_delay.";
     const WAITS: Waits = Waits::UntilEnd;
 
     async fn handle(
