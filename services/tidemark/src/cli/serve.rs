@@ -1,5 +1,6 @@
 //! `tidemark serve`.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use clap::ArgMatches;
@@ -97,8 +98,33 @@ fn welcome(service: &Service, settings: &Settings) {
         "tidemark {} serves Kafka on {kafka} and HTTP on {http}; data in {}\n\n\
          try:  echo hello | kcat -P -b {kafka} -t greetings\n      \
          curl -s 'http://{http}/v1/topics/greetings/partitions/0/records?from=earliest'\n      \
-         tidemark topic list",
+         {}",
         env!("CARGO_PKG_VERSION"),
         settings.node.data_dir.display(),
+        list_topics(http),
     );
+}
+
+/// The command that lists this service's topics: it names the address unless the command line would find it anyway.
+fn list_topics(http: SocketAddr) -> String {
+    if http == Settings::default().http.listen {
+        return "tidemark topic list".to_owned();
+    }
+    format!("tidemark topic list --url http://{http}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_suggested_command_reaches_this_service() {
+        let usual = SocketAddr::from(([127, 0, 0, 1], 8080));
+        assert_eq!(list_topics(usual), "tidemark topic list");
+        let other = SocketAddr::from(([127, 0, 0, 1], 9));
+        assert_eq!(
+            list_topics(other),
+            "tidemark topic list --url http://127.0.0.1:9"
+        );
+    }
 }
