@@ -18,6 +18,8 @@ pub enum Mutation {
     StaleExtentRead,
     /// J10: End becomes the second highest of the replies there are, not of all.
     LateSecondHighest,
+    /// J12: an extent with a piece of a checkpoint counts as one with a checkpoint.
+    PartialCheckpoint,
     /// A takeover goes on after one fenced reply.
     FenceQuorumOne,
     /// End is the lowest inventory, not the highest.

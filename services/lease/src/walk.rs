@@ -81,7 +81,11 @@ pub(crate) async fn split(
             at = Some(i);
             break;
         }
-        if inner.config.mutation == Some(Mutation::PreviousExtentOnly) {
+        let broken = inner.config.mutation;
+        let partial = candidate.sealed.readable_end() > candidate.sealed.extent.first;
+        if broken == Some(Mutation::PreviousExtentOnly)
+            || (broken == Some(Mutation::PartialCheckpoint) && partial)
+        {
             at = Some(i);
             break;
         }

@@ -2,12 +2,20 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use tidemark_records::BatchError;
-use tidemark_types::{Coded, ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId, ShardId};
+use tidemark_types::{
+    Coded, Epoch, ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId, ShardId,
+};
 use tokio::sync::oneshot;
+
+use crate::env::Env;
+use crate::poll::prove;
+use crate::shard::Shard;
 
 /// A key by which a retried append is recognised, per partition (K5).
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -141,6 +149,18 @@ pub enum AppendError {
     OutcomeUnknown(ShardId),
 }
 
+impl AppendError {
+    const fn rests_on_the_end(&self) -> bool {
+        matches!(
+            self,
+            Self::ExpectedOffset { .. }
+                | Self::OutOfOrderSequence { .. }
+                | Self::InvalidProducerEpoch { .. }
+                | Self::KeyReused
+        )
+    }
+}
+
 impl Coded for AppendError {
     fn code(&self) -> ErrorCode {
         match self {
@@ -164,14 +184,25 @@ impl Coded for AppendError {
 
 /// The result of an append to come. The append itself was enqueued when this was made: dropping it undoes
 /// nothing (J7).
-#[derive(Debug)]
 #[must_use = "an append's result says whether it is durable"]
 pub struct AppendFuture(Waiting);
 
-#[derive(Debug)]
 enum Waiting {
     Decided(Option<AppendError>),
-    Enqueued(ShardId, oneshot::Receiver<Result<AppendAck, AppendError>>),
+    Enqueued {
+        env: Arc<Env>,
+        shard: Arc<Shard>,
+        /// Of the ownership it was submitted to.
+        epoch: Epoch,
+        answer: oneshot::Receiver<Result<AppendAck, AppendError>>,
+    },
+    Proving(BoxFuture<'static, AppendError>),
+}
+
+impl std::fmt::Debug for AppendFuture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AppendFuture")
+    }
 }
 
 impl AppendFuture {
@@ -179,12 +210,35 @@ impl AppendFuture {
         Self(Waiting::Decided(Some(error)))
     }
 
-    #[allow(dead_code)]
     pub(crate) const fn enqueued(
-        shard: ShardId,
+        env: Arc<Env>,
+        shard: Arc<Shard>,
+        epoch: Epoch,
         answer: oneshot::Receiver<Result<AppendAck, AppendError>>,
     ) -> Self {
-        Self(Waiting::Enqueued(shard, answer))
+        Self(Waiting::Enqueued {
+            env,
+            shard,
+            epoch,
+            answer,
+        })
+    }
+}
+
+/// K1: a refusal that rests on where the log ends, or on what a producer last wrote, is true only of the owner; one
+/// that was replaced must not give it. The proof begins after the decision. Nothing was appended either way.
+async fn proven(
+    env: Arc<Env>,
+    shard: Arc<Shard>,
+    epoch: Epoch,
+    refusal: AppendError,
+) -> AppendError {
+    // A later ownership of this process proves nothing about an earlier one's decision.
+    let same = shard.ownership().is_ok_and(|o| o.epoch == epoch);
+    if same && prove(&env, &shard).await.is_ok() {
+        refusal
+    } else {
+        AppendError::NotLeader(shard.id)
     }
 }
 
@@ -192,14 +246,34 @@ impl Future for AppendFuture {
     type Output = Result<AppendAck, AppendError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.0 {
-            Waiting::Decided(error) => Poll::Ready(Err(error
-                .take()
-                .expect("a future is not polled after it completed"))),
-            // An owner that ends without an answer leaves the outcome open (K5).
-            Waiting::Enqueued(shard, answer) => Pin::new(answer)
-                .poll(cx)
-                .map(|r| r.unwrap_or(Err(AppendError::OutcomeUnknown(*shard)))),
+        loop {
+            match &mut self.0 {
+                Waiting::Decided(error) => {
+                    let error = error.take();
+                    return Poll::Ready(Err(
+                        error.expect("a future is not polled after it completed")
+                    ));
+                }
+                Waiting::Enqueued {
+                    env,
+                    shard,
+                    epoch,
+                    answer,
+                } => {
+                    let answer = std::task::ready!(Pin::new(answer).poll(cx));
+                    // An owner that ends without an answer leaves the outcome open (K5).
+                    match answer.unwrap_or(Err(AppendError::OutcomeUnknown(shard.id))) {
+                        Err(refusal) if refusal.rests_on_the_end() => {
+                            let proof = proven(Arc::clone(env), Arc::clone(shard), *epoch, refusal);
+                            self.0 = Waiting::Proving(Box::pin(proof));
+                        }
+                        decided => return Poll::Ready(decided),
+                    }
+                }
+                Waiting::Proving(proof) => {
+                    return Poll::Ready(Err(std::task::ready!(proof.as_mut().poll(cx))));
+                }
+            }
         }
     }
 }

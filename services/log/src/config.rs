@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tidemark_types::limits;
 
+use crate::Mutation;
+
 /// Settings of a [`crate::Log`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogConfig {
@@ -31,6 +33,18 @@ pub struct LogConfig {
     /// Largest decompressed size of a batch that must be looked into (keys of compacted topics, timestamp
     /// lookups), bytes.
     pub decompress_bytes_max: usize,
+    /// A checkpoint's frame is closed once it has this many bytes.
+    pub checkpoint_part_bytes: usize,
+    /// A rule to break; the simulator only.
+    #[doc(hidden)]
+    pub mutation: Option<Mutation>,
+}
+
+impl LogConfig {
+    /// Whether a rule is broken on purpose.
+    pub(crate) fn breaks(&self, which: Mutation) -> bool {
+        self.mutation == Some(which)
+    }
 }
 
 impl Default for LogConfig {
@@ -47,6 +61,8 @@ impl Default for LogConfig {
             producer_expiry: Duration::from_secs(24 * 60 * 60),
             key_expiry: Duration::from_secs(24 * 60 * 60),
             decompress_bytes_max: limits::BATCH_BYTES_MAX,
+            checkpoint_part_bytes: limits::FRAME_PAYLOAD_BYTES_TARGET,
+            mutation: None,
         }
     }
 }

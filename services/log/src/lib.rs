@@ -35,6 +35,7 @@ mod head;
 mod index;
 mod log;
 mod lookup;
+mod mutation;
 mod offsets;
 mod owner;
 mod pids;
@@ -53,5 +54,7 @@ pub use counters::LogCounters;
 pub use error::ReadError;
 pub use fetch::{FetchPartition, FetchRequest, FetchedPartition, Isolation};
 pub use log::Log;
+#[doc(hidden)]
+pub use mutation::Mutation;
 pub use offsets::{EpochEnd, ListedOffset, OffsetSpec, PartitionOffsets};
 pub use status::{LogStatus, ShardState, ShardStatus};

@@ -130,7 +130,7 @@ impl Log {
         let shard = self
             .shard(placement.shard)
             .ok_or(AppendError::NotLeader(placement.shard))?;
-        shard.ownership().map_err(|error| match error {
+        let ownership = shard.ownership().map_err(|error| match error {
             ReadError::Closed { shard, why } => AppendError::Closed { shard, why },
             _ => AppendError::NotLeader(shard.id),
         })?;
@@ -161,7 +161,12 @@ impl Log {
                 mpsc::error::TrySendError::Full(_) => AppendError::Overloaded(shard.id),
                 mpsc::error::TrySendError::Closed(_) => AppendError::NotLeader(shard.id),
             })?;
-        Ok(AppendFuture::enqueued(shard.id, answer))
+        Ok(AppendFuture::enqueued(
+            Arc::clone(env),
+            Arc::clone(shard),
+            ownership.epoch,
+            answer,
+        ))
     }
 
     /// Reads any number of partitions, waiting for data as the request says. Answers in the request's order.

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use tidemark_types::{Coded, ErrorCode, LeaderEpoch, Offset, Tenant};
 
+use crate::Mutation;
 use crate::env::Env;
 use crate::error::ReadError;
 use crate::fetch::{FetchPartition, FetchRequest, FetchedPartition};
@@ -194,6 +195,10 @@ fn take(slot: &mut Slot<'_>, batches: Vec<crate::view::StoredBatch>) -> usize {
     for batch in batches {
         bytes += batch.len();
         slot.next = batch.end;
+        // Committed while the read went on: an answer never holds more than the end it names.
+        let end = &mut slot.answer.high_watermark;
+        *end = batch.end.max(*end);
+        slot.answer.last_stable_offset = *end;
         slot.answer.batches.push(batch.prefix);
         slot.answer.batches.push(batch.rest);
     }
@@ -225,6 +230,9 @@ pub(crate) async fn prove(env: &Env, shard: &Shard) -> Result<(), ReadError> {
 
 async fn probe(env: &Env, shard: &Shard) -> Result<(), ReadError> {
     let ownership = shard.ownership()?;
+    if env.config.breaks(Mutation::UnprovenEnd) {
+        return Ok(());
+    }
     let open = shard.open_extent().ok_or(ReadError::NotLeader(shard.id))?;
     match env.leases.probe(&ownership, &open.extent).await {
         Ok(()) => Ok(()),

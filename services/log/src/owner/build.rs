@@ -5,6 +5,7 @@ use tidemark_records::PREFIX_BYTES;
 use tidemark_types::{LeaderEpoch, Lsn, TopicId, limits};
 
 use super::{Owner, PIPELINE_FRAMES_MAX};
+use crate::Mutation;
 use crate::append::{AppendAck, AppendError};
 use crate::head::{BatchEntry, Entry, Head};
 use crate::sequence::{Decision, Flight, Ticket, Want, decide};
@@ -117,7 +118,11 @@ impl Owner {
                 base_offset,
                 log_append_time_ms,
                 wait,
-            } => (Ok(ack(base_offset, log_append_time_ms, true)), wait),
+            } => {
+                let early = self.env.config.breaks(Mutation::DedupBeforeData);
+                let wait = wait.filter(|_| !early);
+                (Ok(ack(base_offset, log_append_time_ms, true)), wait)
+            }
             Decision::Refuse(error, wait) => (Err(error), wait),
         };
         let waiter = Waiter {

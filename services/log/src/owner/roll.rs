@@ -9,6 +9,7 @@ use tidemark_runtime::{Invariant, check_invariant};
 use tidemark_types::Lsn;
 
 use super::Owner;
+use crate::Mutation;
 use crate::checkpoint;
 use crate::index::{Index, ReadableExtent};
 
@@ -109,16 +110,18 @@ impl Owner {
         );
         self.env.counters.rolled();
         self.open_extent(rolled.writer);
-        let frames = checkpoint::encode(&self.state);
         let mut end = Lsn(0);
-        for body in frames {
+        for body in self.checkpoint() {
             end = append_waiting(&self.writer, body).await?.next();
         }
         self.checkpoint_end = Some(end);
         self.checkpoint_bytes = self.writer.bytes();
         // J13: the same offsets under new LSNs; pending acks follow.
         for (frame, (_, body)) in self.pending.iter_mut().zip(rolled.uncommitted) {
-            frame.lsn = append_waiting(&self.writer, body).await?;
+            let lsn = append_waiting(&self.writer, body).await?;
+            if !self.env.config.breaks(Mutation::StaleTickets) {
+                frame.lsn = lsn;
+            }
         }
         self.count_data_bytes();
         Ok(())
@@ -126,6 +129,17 @@ impl Owner {
 
     pub(super) fn count_data_bytes(&mut self) {
         self.data_bytes = self.writer.bytes().saturating_sub(self.checkpoint_bytes);
+    }
+
+    /// J12: the committed state, never the sequenced one.
+    fn checkpoint(&self) -> Vec<FrameBody> {
+        let part_bytes = self.env.config.checkpoint_part_bytes;
+        if self.env.config.breaks(Mutation::SpeculativeCheckpoint) {
+            let mut sequenced = self.state.clone();
+            self.pending.iter().for_each(|p| sequenced.apply(&p.head));
+            return checkpoint::encode(&sequenced, part_bytes);
+        }
+        checkpoint::encode(&self.state, part_bytes)
     }
 
     fn commit_below(&mut self, end: Lsn) {

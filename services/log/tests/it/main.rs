@@ -11,3 +11,4 @@ mod reads;
 mod restarts;
 mod rolls;
 mod world;
+mod zombies;

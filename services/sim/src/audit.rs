@@ -1,0 +1,263 @@
+//! What must hold of the stored rows at any time, and of everything at the end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidemark_lognode::sim::Crash;
+use tidemark_meta::keys::extent::{ExtentKey, ExtentRow, ExtentState};
+use tidemark_meta::keys::shard::{ShardKey, ShardRow};
+use tidemark_meta::{MetaStore, Mode, keys};
+use tidemark_runtime::{Entropy, Invariant};
+use tidemark_topics::Topic;
+use tidemark_types::{Epoch, LeaderEpoch, Lsn, PartitionIndex, ShardId};
+
+use crate::clients::{Client, TOPIC, fetch, took};
+use crate::process::Process;
+use crate::trace::note;
+use crate::world::{Phase, TENANT, World};
+
+/// Invariant 16: how long a healed service may take to serve again, N × TTL.
+const RESUME: Duration = Duration::from_secs(60);
+
+/// Looks at the shards' and extents' rows again and again.
+pub(crate) async fn watch_rows(world: Arc<World>) {
+    let mut sealed: BTreeMap<ExtentKey, Lsn> = BTreeMap::new();
+    let mut epochs: BTreeMap<ShardId, Epoch> = BTreeMap::new();
+    while world.phase() != Phase::Over {
+        world.clock.sleep(Duration::from_millis(250)).await;
+        check_rows(&world, &mut sealed, &mut epochs).await;
+    }
+}
+
+async fn check_rows(
+    world: &World,
+    sealed: &mut BTreeMap<ExtentKey, Lsn>,
+    epochs: &mut BTreeMap<ShardId, Epoch>,
+) {
+    for shard in (0..world.plan.shards).map(ShardId) {
+        let mut tx = world.sim.begin();
+        let row: Option<ShardRow> = keys::get(tx.as_mut(), &ShardKey(shard), Mode::Snapshot)
+            .await
+            .ok()
+            .flatten();
+        let range = ExtentKey::of_shard(shard);
+        let rows: Vec<(ExtentKey, ExtentRow)> =
+            keys::scan(tx.as_mut(), range, 10_000, Mode::Snapshot)
+                .await
+                .unwrap_or_default();
+        let bad = |invariant, what: String| {
+            world
+                .ledger
+                .violated(invariant, format!("shard {shard}: {what}"));
+        };
+        if let Some(row) = &row {
+            let before = epochs.insert(shard, row.epoch).unwrap_or_default();
+            if before > row.epoch {
+                bad(
+                    Invariant::NoRegress,
+                    format!("epoch {before} became {}", row.epoch),
+                );
+            }
+            if row.newest != rows.last().map(|(key, _)| key.index) {
+                bad(
+                    Invariant::OneOpenExtent,
+                    format!("its newest extent is not {:?}", row.newest),
+                );
+            }
+        }
+        for (at, (key, row)) in rows.iter().enumerate() {
+            let index = key.index;
+            let next = rows.get(at + 1);
+            match (row.state, next) {
+                (ExtentState::Open, Some(_)) => {
+                    bad(
+                        Invariant::OneOpenExtent,
+                        format!("extent {index} is open, not the newest"),
+                    );
+                }
+                (ExtentState::Open, None) => {}
+                (ExtentState::Sealed(end), next) => {
+                    if next.is_some_and(|(_, next)| next.first != end) {
+                        bad(
+                            Invariant::OneOpenExtent,
+                            format!("extent {index} ends at {end}, the next begins elsewhere"),
+                        );
+                    }
+                    let before = *sealed.entry(*key).or_insert(end);
+                    if before != end {
+                        bad(
+                            Invariant::SealCoversCommits,
+                            format!("extent {index} was sealed at {before}, is at {end}"),
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A process that serves every shard, in time.
+pub(crate) async fn serving(world: &World) -> Option<Arc<Process>> {
+    let until = world.clock.now() + RESUME;
+    while world.clock.now() < until {
+        world.mend().await;
+        if let Some(process) = world.newest().filter(|p| p.is_serving()) {
+            return Some(process);
+        }
+        world.clock.sleep(Duration::from_millis(100)).await;
+    }
+    let standing = world.newest().map(|p| p.standing());
+    let what = format!("not serving {RESUME:?} after the faults: {standing:?}");
+    world.ledger.violated(Invariant::Resumes, what);
+    None
+}
+
+/// Everything that was acked is there, once, in order; then again after a last power cut.
+pub(crate) async fn audit(world: &Arc<World>) {
+    let Some(before) = complete(world).await else {
+        return;
+    };
+    // Invariant 15: what a new owner rebuilds is what the old one had committed.
+    note!(world.trace, "a last power cut");
+    for at in 0..world.machines.len() {
+        world.restart_machine(at, Crash::Power).await;
+    }
+    if !world.plan.embedded {
+        world.alive().iter().for_each(|p| p.life.kill());
+        world.start_process().await;
+    }
+    let Some(after) = complete(world).await else {
+        return;
+    };
+    if before != after {
+        let what = format!("{before:?} before the power cut, {after:?} after");
+        world.ledger.violated(Invariant::RebuiltEqual, what);
+    }
+}
+
+/// What a partition's owner knows of it: its end and where its leader epochs end.
+type Known = (i64, Vec<(i32, i64)>);
+
+async fn complete(world: &Arc<World>) -> Option<Vec<Known>> {
+    let process = serving(world).await?;
+    let client = Client {
+        world: Arc::clone(world),
+        entropy: Entropy::seeded(1),
+        name: "audit".to_owned(),
+    };
+    let topic = client.topic(&process, TOPIC).await?;
+    let mut all = Vec::new();
+    for (index, _) in topic.indexed() {
+        let end = read_all(&client, &process, &topic, index).await?;
+        all.push((end, epoch_ends(world, &process, &topic, index)));
+    }
+    Some(all)
+}
+
+/// Reads a partition from its beginning and gives its end; nothing when it cannot be read.
+async fn read_all(
+    client: &Client,
+    process: &Process,
+    topic: &Arc<Topic>,
+    index: PartitionIndex,
+) -> Option<i64> {
+    let (id, ledger) = (topic.partition_id(index), &client.world.ledger);
+    let until = client.world.clock.now() + RESUME;
+    let mut next = 0;
+    loop {
+        let limits = (64 << 10, Duration::ZERO);
+        let fetched = fetch(process, topic, index, next, limits).await;
+        if let Some(error) = fetched.error {
+            if error.is_retriable() && client.world.clock.now() < until {
+                client.think(500).await;
+                continue;
+            }
+            let what = format!("{id}: reading from {next} after the faults: {error}");
+            ledger.violated(Invariant::AckedReadable, what);
+            return None;
+        }
+        let after = took(client, process, topic, index, next, &fetched);
+        if after == next {
+            if next < fetched.high_watermark.0 {
+                let what = format!(
+                    "{id}: nothing at {next}, ends at {}",
+                    fetched.high_watermark
+                );
+                ledger.violated(Invariant::Covered, what);
+            }
+            ledger.complete(id, next);
+            return Some(next);
+        }
+        next = after;
+    }
+}
+
+/// K6: every epoch that has batches ends where the next one's begin.
+fn epoch_ends(
+    world: &World,
+    process: &Process,
+    topic: &Arc<Topic>,
+    index: PartitionIndex,
+) -> Vec<(i32, i64)> {
+    let id = topic.partition_id(index);
+    let epochs = world.ledger.epochs(id);
+    // Older ones may have been merged.
+    for pair in epochs.windows(2).rev().take(4) {
+        let epoch = LeaderEpoch(pair[0].0);
+        let found = process
+            .log
+            .leader_epoch_end(&TENANT, topic, index, None, epoch);
+        if !matches!(&found, Ok(end) if end.epoch == epoch && end.end.0 == pair[1].1) {
+            let what = format!(
+                "{id}: epoch {epoch} ends at {}, is said to: {found:?}",
+                pair[1].1
+            );
+            world.ledger.violated(Invariant::RebuiltEqual, what);
+        }
+    }
+    epochs
+}
+
+/// After damage: whatever can be read is what was written. In a shard that no operator gave anything up of,
+/// everything is there, or its absence is an error that says so.
+pub(crate) async fn what_is_left(world: &Arc<World>, given_up: &[ShardId]) {
+    let Some(process) = serving(world).await else {
+        return;
+    };
+    let client = Client {
+        world: Arc::clone(world),
+        entropy: Entropy::seeded(1),
+        name: "audit".to_owned(),
+    };
+    let Some(topic) = client.topic(&process, TOPIC).await else {
+        return;
+    };
+    for (index, placement) in topic.indexed() {
+        let (id, floor) = (
+            topic.partition_id(index),
+            world.ledger.floor(topic.partition_id(index)),
+        );
+        let lost = given_up.contains(&placement.shard);
+        let mut next = 0;
+        let mut failed = false;
+        loop {
+            let limits = (64 << 10, Duration::ZERO);
+            let fetched = fetch(&process, &topic, index, next, limits).await;
+            failed |= fetched.error.is_some();
+            let after = if fetched.error.is_none() {
+                took(&client, &process, &topic, index, next, &fetched)
+            } else {
+                next
+            };
+            if after == next {
+                break;
+            }
+            next = after;
+        }
+        if !lost && !failed && next < floor {
+            let what = format!("{id}: ends at {next} without a word, {floor} was acked");
+            world.ledger.violated(Invariant::AckedReadable, what);
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! A producer without ids: every batch is sent once, and what became of it may stay open.
+
+use tidemark_log::AppendOptions;
+
+use super::{Client, TOPIC, is_refusal};
+
+pub(super) async fn run(client: Client) {
+    let mut number = 0;
+    while client.works() {
+        round(&client, number).await;
+        number += 1;
+        client.think(50).await;
+    }
+}
+
+async fn round(client: &Client, number: u64) {
+    let Some(process) = client.pick() else { return };
+    let Some(topic) = client.topic(&process, TOPIC).await else {
+        return;
+    };
+    let index = client.some_partition();
+    let id = topic.partition_id(index);
+    let ledger = &client.world.ledger;
+    let batch = client.batch(number, None);
+    let floor = ledger.floor(id);
+    let sent = client.send(&process, &topic, index, &batch, AppendOptions::default());
+    let answer = client.ask(&process, sent).await;
+    client.note_append(&process, &format!("{id} {number}"), &answer);
+    match answer {
+        Some(Ok(ack)) => ledger.acked(id, &batch, ack.base_offset, floor),
+        Some(Err(error)) if is_refusal(&error) => ledger.refused(id, &batch, &error.to_string()),
+        _ => {}
+    }
+}

@@ -1,0 +1,86 @@
+//! What log nodes have answered, remembered outside of them: a node that forgets or contradicts it is caught.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tidemark_journal::{ExtentId, Frame, Inventory};
+use tidemark_runtime::Invariant;
+use tidemark_types::{Epoch, Lsn, NodeId, ShardId};
+
+use crate::verdict::Verdict;
+
+/// The answers so far. Clones share them.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    verdict: Verdict,
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    fences: BTreeMap<(NodeId, ShardId), Epoch>,
+    ends: BTreeMap<(NodeId, ExtentId), Lsn>,
+    frames: BTreeMap<(ExtentId, Lsn), u32>,
+}
+
+impl Facts {
+    pub(crate) fn new(verdict: &Verdict) -> Self {
+        Self {
+            verdict: verdict.clone(),
+            inner: Arc::default(),
+        }
+    }
+
+    /// J7: an LSN that was sent to anyone is never given other bytes.
+    pub(crate) fn sent(&self, frame: &Frame) {
+        let mut inner = self.inner.lock();
+        let known = *inner
+            .frames
+            .entry((frame.extent, frame.lsn))
+            .or_insert(frame.crc);
+        if known != frame.crc {
+            let what = format!("J7: {} has two frames at lsn {}", frame.extent, frame.lsn);
+            self.verdict.violated(Invariant::OneValuePerOffset, what);
+        }
+    }
+
+    pub(crate) fn acked(&self, node: NodeId, extent: ExtentId, end: Lsn) {
+        let mut inner = self.inner.lock();
+        let known = inner.ends.entry((node, extent)).or_default();
+        *known = end.max(*known);
+    }
+
+    pub(crate) fn released(&self, node: NodeId, extent: ExtentId) {
+        self.inner.lock().ends.remove(&(node, extent));
+    }
+
+    pub(crate) fn fenced(&self, node: NodeId, shard: ShardId, epoch: Epoch) {
+        let mut inner = self.inner.lock();
+        let known = inner.fences.entry((node, shard)).or_default();
+        *known = epoch.max(*known);
+    }
+
+    /// Invariant 9: a fence is monotonic and survives a crash.
+    pub(crate) fn check_fence(&self, node: NodeId, shard: ShardId, found: Epoch) {
+        let known = self.inner.lock().fences.get(&(node, shard)).copied();
+        if known.is_some_and(|known| known > found) {
+            let what = format!("log node {node} has fence {found} of shard {shard}, was {known:?}");
+            self.verdict.violated(Invariant::FenceMonotonic, what);
+        }
+    }
+
+    /// What was acked is held, or the node says that it cannot vouch.
+    pub(crate) fn check_held(&self, node: NodeId, extent: ExtentId, found: &Inventory) {
+        let known = self.inner.lock().ends.get(&(node, extent)).copied();
+        let held = match found {
+            Inventory::Limbo { .. } => return,
+            Inventory::Absent => None,
+            Inventory::Held { end, .. } => Some(*end),
+        };
+        if known.is_some_and(|known| held.is_none_or(|held| held < known)) {
+            let what = format!("log node {node} acked {extent} up to {known:?}, holds {held:?}");
+            self.verdict.violated(Invariant::AckedReadable, what);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What a seed decides before anything runs: the shape of the service and the kinds of faults it meets.
+
+use std::time::Duration;
+
+use tidemark_lease::LeaseConfig;
+use tidemark_log::LogConfig;
+use tidemark_lognode::LogNodeConfig;
+use tidemark_runtime::Entropy;
+
+use crate::broken::Broken;
+use crate::link::Weather;
+
+/// See the module's documentation.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) shards: u32,
+    pub(crate) copies: usize,
+    /// Process and log node are one machine, as the embedded service is.
+    pub(crate) embedded: bool,
+    pub(crate) links: Weather,
+    pub(crate) node: LogNodeConfig,
+    roll_bytes: u64,
+    roll_age: Duration,
+    tail_cache_bytes: usize,
+    checkpoint_part_bytes: usize,
+    /// Faults go on for so long.
+    pub(crate) span: Duration,
+    /// Pause between two blows, at the most.
+    pub(crate) lull_max: Duration,
+    /// The metadata store has bad days.
+    pub(crate) storms: bool,
+    /// The disk fills up, fails syncs and stalls.
+    pub(crate) sick_disks: bool,
+    broken: Broken,
+}
+
+impl Plan {
+    pub(crate) fn draw(entropy: &Entropy, broken: Broken) -> Self {
+        let one_in = |n| entropy.below(n) == 0;
+        let copies = if one_in(4) { 3 } else { 1 };
+        let copies = broken.copies.unwrap_or(copies);
+        let embedded = copies == 1 && one_in(2);
+        let links = if embedded || one_in(3) {
+            Weather::default()
+        } else {
+            Weather {
+                delay_max: Duration::from_micros(100 << entropy.below(7)),
+                lost: entropy.below(2) * entropy.below(20),
+                cut: false,
+            }
+        };
+        let node = LogNodeConfig {
+            segment_bytes: 128 << 10,
+            disk_bytes_max: 512 << 20,
+            group_bytes_max: 512 << (4 * entropy.below(3)),
+            open_verify_bytes_max: entropy.below(2) * (16 << 20),
+            ..LogNodeConfig::default()
+        };
+        Self {
+            shards: 2,
+            copies,
+            embedded,
+            links,
+            node,
+            roll_bytes: 1 << (10 + entropy.below(5)),
+            roll_age: Duration::from_millis(500 << entropy.below(5)),
+            tail_cache_bytes: 1 << (10 + entropy.below(8)),
+            checkpoint_part_bytes: 64 << (2 * entropy.below(5)),
+            span: Duration::from_secs(6 + entropy.below(6)),
+            lull_max: Duration::from_millis(100 << entropy.below(5)),
+            storms: !one_in(3),
+            sick_disks: !one_in(3),
+            broken,
+        }
+    }
+
+    pub(crate) fn lease_config(&self) -> LeaseConfig {
+        LeaseConfig::replicated(self.copies, self.copies / 2 + 1).mutated(self.broken.journal)
+    }
+
+    pub(crate) fn log_config(&self) -> LogConfig {
+        LogConfig {
+            shards: self.shards,
+            roll_bytes: self.roll_bytes,
+            roll_age: self.roll_age,
+            tail_cache_bytes: self.tail_cache_bytes,
+            cold_cache_bytes: 16 << 10,
+            checkpoint_part_bytes: self.checkpoint_part_bytes,
+            mutation: self.broken.log,
+            ..LogConfig::default()
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! One start of the service: leases, topics and log, as the binary wires them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidemark_journal::{Nodes, Replica};
+use tidemark_lease::Leases;
+use tidemark_log::{Log, ShardState};
+use tidemark_meta::MetaStore;
+use tidemark_runtime::{Backoff, Tasks};
+use tidemark_topics::Topics;
+use tidemark_types::NodeId;
+
+use crate::life::Life;
+use crate::link::Link;
+use crate::metadata::Gated;
+use crate::trace::note;
+use crate::world::{Phase, World};
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) number: u32,
+    pub(crate) node: NodeId,
+    pub(crate) life: Life,
+    pub(crate) tasks: Tasks,
+    pub(crate) leases: Leases,
+    pub(crate) topics: Topics,
+    pub(crate) log: Log,
+    links: Vec<Link>,
+}
+
+impl Process {
+    /// Starts a process of `node`. `life` is its machine's when it shares one.
+    pub(crate) async fn start(world: &World, node: NodeId, life: Life) -> Option<Arc<Self>> {
+        let number = world.next_number();
+        note!(world.trace, "p{number} starts on node {node}");
+        let (clock, entropy, tasks) = (&world.clock, &world.entropy, Tasks::new());
+        let store: Arc<dyn MetaStore> = Arc::new(Gated {
+            inner: Arc::new(world.store.clone()),
+            life: life.clone(),
+            trace: world.trace.clone(),
+            process: number,
+        });
+        let nodes = Nodes::new();
+        let weather = match world.phase() {
+            Phase::Faults => world.plan.links,
+            _ => world.plan.links.calm(),
+        };
+        let mut links = Vec::new();
+        for machine in &world.machines {
+            let link = Link::new(&machine.tap, &life, (clock, entropy), weather, &world.tasks);
+            nodes.insert(Arc::new(link.clone()) as Arc<dyn Replica>);
+            links.push(link);
+        }
+        let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1), 200);
+        let registered = async {
+            loop {
+                match Leases::register(store.as_ref(), clock, entropy, node).await {
+                    Ok(incarnation) => return Some(incarnation),
+                    Err(_) if backoff.wait(clock, entropy).await => {}
+                    Err(_) => return None,
+                }
+            }
+        };
+        let incarnation = tokio::select! {
+            biased;
+            () = life.ended() => return None,
+            registered = registered => registered?,
+        };
+        let leases = Leases::new(
+            Arc::clone(&store),
+            nodes,
+            clock.clone(),
+            entropy.clone(),
+            tasks.clone(),
+            (node, incarnation),
+            world.plan.lease_config(),
+        );
+        leases.start_heartbeat();
+        let shards = world.plan.shards;
+        let topics = Topics::new(Arc::clone(&store), clock.clone(), entropy.clone(), shards);
+        topics.follow(&tasks);
+        let log = Log::start(
+            world.plan.log_config(),
+            leases.clone(),
+            topics.clone(),
+            store,
+            clock.clone(),
+            entropy.clone(),
+            &tasks,
+        );
+        Some(Arc::new(Self {
+            number,
+            node,
+            life,
+            tasks,
+            leases,
+            topics,
+            log,
+            links,
+        }))
+    }
+
+    /// Nothing is lost any more on the way to its log nodes.
+    pub(crate) fn heal(&self) {
+        self.links.iter().for_each(Link::heal);
+    }
+
+    pub(crate) fn set_cut(&self, cut: bool) {
+        self.links.iter().for_each(|link| link.set_cut(cut));
+    }
+
+    pub(crate) fn is_serving(&self) -> bool {
+        self.life.is_running() && self.log.status().is_ready()
+    }
+
+    pub(crate) fn closed(&self) -> Vec<tidemark_types::ShardId> {
+        let shards = self.log.status().shards;
+        let closed = shards
+            .into_iter()
+            .filter(|s| matches!(s.state, ShardState::Closed { .. }));
+        closed.map(|s| s.shard).collect()
+    }
+
+    /// One line of where its shards stand.
+    pub(crate) fn standing(&self) -> String {
+        let shards = self.log.status().shards;
+        let each = shards.iter().map(|s| match &s.state {
+            ShardState::Recovering { why } => format!("{}: recovering {why}", s.shard),
+            ShardState::Serving { epoch } => format!("{}: serving at {epoch}", s.shard),
+            ShardState::Closed { why } => format!("{}: closed {why}", s.shard),
+            ShardState::Stopped => format!("{}: stopped", s.shard),
+        });
+        each.collect::<Vec<_>>().join(", ")
+    }
+}

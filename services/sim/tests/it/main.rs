@@ -1,0 +1,6 @@
+//! Seeds.
+
+mod a_seed_decides_everything;
+mod damage;
+mod mutations;
+mod seeds;
