@@ -16,8 +16,6 @@ pub enum Flaw {
     AckBeforePrefix,
     /// A fence is answered and not raised.
     UnfencedReply,
-    /// A shard's fence goes with an extent of it that is released (J4).
-    FenceDiesWithExtent,
     /// An LSN that was sent is stored with other bytes (J7).
     OtherBytes,
     /// Recovery takes damage below a synced mark for a torn tail and cuts there (J5).

@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,8 +16,8 @@ use crate::life::Life;
 pub(crate) struct MachineDisk {
     pub(crate) inner: SimDisk,
     pub(crate) life: Life,
-    /// Answers syncs without doing them: a disk that acks before it is durable.
-    pub(crate) lies: bool,
+    /// Once set, answers syncs without doing them: a disk that acks before it is durable.
+    pub(crate) lies: Arc<AtomicBool>,
 }
 
 impl MachineDisk {
@@ -97,7 +98,7 @@ impl DiskFile for MachineFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        if self.disk.lies {
+        if self.disk.lies.load(Ordering::Relaxed) {
             return Ok(());
         }
         self.disk.seen(self.inner.sync())

@@ -1,6 +1,7 @@
 //! A machine with a log node: a disk that outlives its crashes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use tidemark_journal::{Probe, Replica};
@@ -152,12 +153,15 @@ async fn start(
     flaw: Option<Flaw>,
 ) -> Result<Running, OpenError> {
     let (life, tasks) = (Life::new(), Tasks::new());
+    let lies = Arc::new(AtomicBool::new(false));
     let seam = MachineDisk {
         inner: disk.clone(),
         life: life.clone(),
-        lies: flaw == Some(Flaw::LyingSync),
+        lies: Arc::clone(&lies),
     };
     let node = LogNode::open(Arc::new(seam), config.clone(), clock, entropy, &tasks).await?;
+    // Not before: a node whose very cookie is gone is another node, and no test of its entries.
+    lies.store(flaw == Some(Flaw::LyingSync), Ordering::Relaxed);
     Ok(Running {
         disk,
         node,

@@ -81,10 +81,7 @@ impl Tap {
     }
 
     const fn keeps_fences(&self) -> bool {
-        matches!(
-            self.flaw,
-            Some(Flaw::VolatileFence | Flaw::FenceDiesWithExtent)
-        )
+        matches!(self.flaw, Some(Flaw::VolatileFence))
     }
 
     fn authorize(
@@ -221,9 +218,6 @@ impl Replica for Tap {
         let answer = node.release(request).await;
         if answer.is_ok() {
             self.facts.released(self.id, request.extent);
-            if self.flaw == Some(Flaw::FenceDiesWithExtent) {
-                self.state.lock().fences.remove(&request.extent.shard);
-            }
         }
         self.answered(&life, answer)
     }

@@ -1,4 +1,8 @@
 //! Each rule left out is noticed (PROTOCOL, last section): some seed fails with it, and the same seed passes without.
+//!
+//! Not here: a forgotten reply (J3), the late second-highest (J10) and no re-append need a second replica's loss at the
+//! right moment, and a fence that dies with its extent (J4) needs a release, which nothing does before tiering.
+//! `services/lease/tests/it/mutations.rs` shows those over log nodes in memory; J5 is in `damage`.
 
 use tidemark_journal::Mutation as Journal;
 use tidemark_log::Mutation as Log;
@@ -75,11 +79,9 @@ noticed! {
     ack_during_roll: journal(Journal::AckDuringRoll, None, 0);
     read_beyond_the_seal: journal(Journal::ReadBeyondEnd, None, 0);
     stale_extent_read: journal(Journal::StaleExtentRead, None, 100);
-    forgotten_reply: journal(Journal::ForgottenReply, Some(3), 0);
     seal_at_the_minimum: journal(Journal::SealAtMinimum, Some(3), 0);
     fence_quorum_one: journal(Journal::FenceQuorumOne, Some(3), 4);
     ack_quorum_one: journal(Journal::AckQuorumOne, Some(3), 58);
-    no_reappend: journal(Journal::NoReappend, Some(3), 0);
     speculative_checkpoint: log(Log::SpeculativeCheckpoint, 0);
     stale_tickets_after_a_roll: log(Log::StaleTickets, 0);
     dedup_state_before_data: log(Log::DedupBeforeData, 52);
