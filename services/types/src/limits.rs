@@ -52,6 +52,16 @@ pub const META_TXN_BYTES_MAX: usize = 10_000_000;
 pub const META_TXN_AGE_MS_MAX: u64 = 5_000;
 /// Shards of an embedded service: enough for two cores to work on, few enough to start in ms.
 pub const SHARDS_DEFAULT: u32 = 4;
+/// An object's name, bytes: with a bucket's prefix still below S3's 1024.
+pub const BLOB_KEY_BYTES_MAX: usize = 512;
+/// One segment of an object's name, bytes: below a file name's 255.
+pub const BLOB_KEY_SEGMENT_BYTES_MAX: usize = 200;
+/// An object, bytes: S3's bound of 10,000 parts with parts of 16 MiB gives 160 GiB; far below it.
+pub const BLOB_BYTES_MAX: u64 = 16 << 30;
+/// One ranged read of an object, bytes: the largest batch and its surroundings.
+pub const BLOB_GET_BYTES_MAX: usize = 2 * BATCH_BYTES_MAX;
+/// Objects in one page of a listing: S3's.
+pub const BLOB_LIST_MAX: usize = 1_000;
 
 const _: () = assert!(REQUEST_BYTES_MAX > BATCH_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX > BATCH_BYTES_MAX);

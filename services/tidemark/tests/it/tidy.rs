@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["types", "golden", "fdb-client"],
     &["runtime", "wire"],
-    &["records", "telemetry", "meta", "journal"],
+    &["records", "telemetry", "meta", "journal", "blob"],
     &["migrations", "lease", "lognode", "topics"],
     &["log"],
     &["groups"],
