@@ -7,7 +7,7 @@ use tidemark_meta::keys::put;
 use tidemark_meta::keys::schema::{MigrationCursor, MigrationKey, Schema, SchemaKey};
 use tidemark_meta::sim::Sim;
 use tidemark_meta::{
-    Committed, KeyValue, MetaError, MetaStore, Mode, RangeRead, Transaction, Watch,
+    Committed, Decorate, Decorated, MetaError, MetaStore, Mode, RangeRead, Transaction,
 };
 use tidemark_runtime::{Clock, Entropy};
 
@@ -93,74 +93,30 @@ struct Crashing {
     unknown: u64,
 }
 
-struct CrashingTransaction {
-    inner: Box<dyn Transaction>,
-    store: Crashing,
-}
-
 impl MetaStore for Crashing {
     fn begin(&self) -> Box<dyn Transaction> {
-        Box::new(CrashingTransaction {
-            inner: self.inner.begin(),
-            store: self.clone(),
-        })
+        Decorated::boxed(self.inner.begin(), self.clone())
     }
 }
 
-impl Crashing {
-    fn reach(&self) -> Result<(), MetaError> {
+#[async_trait]
+impl Decorate for Crashing {
+    async fn before_read(&mut self) -> Result<(), MetaError> {
         match self.left.load(Ordering::Relaxed) {
             0 => Err(MetaError::Invalid("the process crashed".into())),
             _ => Ok(()),
         }
     }
-}
 
-#[async_trait]
-impl Transaction for CrashingTransaction {
-    async fn get(&mut self, key: &[u8], mode: Mode) -> Result<Option<Bytes>, MetaError> {
-        self.store.reach()?;
-        self.inner.get(key, mode).await
-    }
-    async fn range(&mut self, read: RangeRead) -> Result<Vec<KeyValue>, MetaError> {
-        self.store.reach()?;
-        self.inner.range(read).await
-    }
-    fn set(&mut self, key: &[u8], value: &[u8]) {
-        self.inner.set(key, value);
-    }
-    fn clear(&mut self, key: &[u8]) {
-        self.inner.clear(key);
-    }
-    fn clear_range(&mut self, begin: &[u8], end: &[u8]) {
-        self.inner.clear_range(begin, end);
-    }
-    fn atomic_add(&mut self, key: &[u8], add: u64) {
-        self.inner.atomic_add(key, add);
-    }
-    fn atomic_max(&mut self, key: &[u8], value: u64) {
-        self.inner.atomic_max(key, value);
-    }
-    fn set_versionstamped_key(&mut self, prefix: &[u8], suffix: &[u8], value: &[u8]) {
-        self.inner.set_versionstamped_key(prefix, suffix, value);
-    }
-    fn set_versionstamped_value(&mut self, key: &[u8], prefix: &[u8]) {
-        self.inner.set_versionstamped_value(key, prefix);
-    }
-    fn add_read_conflict(&mut self, begin: &[u8], end: &[u8]) {
-        self.inner.add_read_conflict(begin, end);
-    }
-    fn add_write_conflict(&mut self, begin: &[u8], end: &[u8]) {
-        self.inner.add_write_conflict(begin, end);
-    }
-    fn watch(&mut self, key: &[u8]) -> Watch {
-        self.inner.watch(key)
-    }
-    async fn commit(self: Box<Self>) -> Result<Committed, MetaError> {
-        self.store.reach()?;
-        let left = self.store.left.fetch_sub(1, Ordering::Relaxed);
-        let committed = self.inner.commit().await?;
-        match left % self.store.unknown {
+    async fn commit(
+        mut self,
+        inner: Box<dyn Transaction>,
+        _writes: bool,
+    ) -> Result<Committed, MetaError> {
+        self.before_read().await?;
+        let left = self.left.fetch_sub(1, Ordering::Relaxed);
+        let committed = inner.commit().await?;
+        match left % self.unknown {
             0 => Err(MetaError::MaybeCommitted),
             _ => Ok(committed),
         }

@@ -16,6 +16,7 @@
 //! # Cancellation
 //! Never drop or time out a commit whose outcome matters (J9).
 
+mod decorate;
 pub mod embedded;
 pub mod faulty;
 #[cfg(feature = "foundationdb")]
@@ -27,6 +28,7 @@ pub mod sim;
 mod store;
 mod transact;
 
+pub use decorate::{Decorate, Decorated};
 pub use store::{
     Committed, KeyValue, MetaError, MetaStore, Mode, RangeRead, Transaction, Versionstamp, Watch,
 };

@@ -13,7 +13,7 @@ use tidemark_types::NodeId;
 
 use crate::life::Life;
 use crate::link::Link;
-use crate::metadata::Gated;
+use crate::metadata::{Gate, Gated};
 use crate::trace::note;
 use crate::world::{Phase, World};
 
@@ -38,9 +38,11 @@ impl Process {
         let (clock, entropy, tasks) = (&world.clock, &world.entropy, Tasks::new());
         let store: Arc<dyn MetaStore> = Arc::new(Gated {
             inner: Arc::new(world.store.clone()),
-            life: life.clone(),
-            trace: world.trace.clone(),
-            process: number,
+            gate: Gate {
+                life: life.clone(),
+                trace: world.trace.clone(),
+                process: number,
+            },
         });
         let nodes = Nodes::new();
         let weather = match world.phase() {

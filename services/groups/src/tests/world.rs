@@ -10,9 +10,7 @@ use parking_lot::Mutex;
 use tidemark_meta::keys::shard::{ShardKey, ShardRow, ShardState};
 use tidemark_meta::keys::{self};
 use tidemark_meta::sim::Sim;
-use tidemark_meta::{
-    Committed, KeyValue, MetaError, MetaStore, Mode, RangeRead, Transaction, Watch,
-};
+use tidemark_meta::{Committed, Decorate, Decorated, MetaError, MetaStore, Transaction};
 use tidemark_runtime::{Clock, Entropy, Tasks};
 use tidemark_topics::Topics;
 use tidemark_types::{
@@ -45,73 +43,31 @@ pub(super) struct Fateful {
 
 impl MetaStore for Fateful {
     fn begin(&self) -> Box<dyn Transaction> {
-        Box::new(FatefulTx {
-            inner: self.inner.begin(),
-            fates: Arc::clone(&self.fates),
-            writes: false,
-        })
+        Decorated::boxed(self.inner.begin(), Fated(Arc::clone(&self.fates)))
     }
 }
 
-struct FatefulTx {
-    inner: Box<dyn Transaction>,
-    fates: Arc<Mutex<VecDeque<Fate>>>,
-    writes: bool,
-}
+/// A transaction that takes the next fate when it writes.
+struct Fated(Arc<Mutex<VecDeque<Fate>>>);
 
 #[async_trait]
-impl Transaction for FatefulTx {
-    async fn get(&mut self, key: &[u8], mode: Mode) -> Result<Option<Bytes>, MetaError> {
-        self.inner.get(key, mode).await
-    }
-    async fn range(&mut self, read: RangeRead) -> Result<Vec<KeyValue>, MetaError> {
-        self.inner.range(read).await
-    }
-    fn set(&mut self, key: &[u8], value: &[u8]) {
-        self.writes = true;
-        self.inner.set(key, value);
-    }
-    fn clear(&mut self, key: &[u8]) {
-        self.writes = true;
-        self.inner.clear(key);
-    }
-    fn clear_range(&mut self, begin: &[u8], end: &[u8]) {
-        self.writes = true;
-        self.inner.clear_range(begin, end);
-    }
-    fn atomic_add(&mut self, key: &[u8], add: u64) {
-        self.inner.atomic_add(key, add);
-    }
-    fn atomic_max(&mut self, key: &[u8], value: u64) {
-        self.inner.atomic_max(key, value);
-    }
-    fn set_versionstamped_key(&mut self, prefix: &[u8], suffix: &[u8], value: &[u8]) {
-        self.inner.set_versionstamped_key(prefix, suffix, value);
-    }
-    fn set_versionstamped_value(&mut self, key: &[u8], prefix: &[u8]) {
-        self.inner.set_versionstamped_value(key, prefix);
-    }
-    fn add_read_conflict(&mut self, begin: &[u8], end: &[u8]) {
-        self.inner.add_read_conflict(begin, end);
-    }
-    fn add_write_conflict(&mut self, begin: &[u8], end: &[u8]) {
-        self.inner.add_write_conflict(begin, end);
-    }
-    fn watch(&mut self, key: &[u8]) -> Watch {
-        self.inner.watch(key)
-    }
-    async fn commit(self: Box<Self>) -> Result<Committed, MetaError> {
-        let fate = if self.writes {
-            self.fates.lock().pop_front()
+impl Decorate for Fated {
+    async fn commit(
+        self,
+        inner: Box<dyn Transaction>,
+        writes: bool,
+    ) -> Result<Committed, MetaError> {
+        let fate = if writes {
+            self.0.lock().pop_front()
         } else {
             None
         };
         match fate {
-            None => self.inner.commit().await,
+            None => inner.commit().await,
             Some(Fate::Conflict) => Err(MetaError::Conflict),
             Some(Fate::LostRequest) => Err(MetaError::MaybeCommitted),
             Some(Fate::LostReply) => {
-                self.inner.commit().await?;
+                inner.commit().await?;
                 Err(MetaError::MaybeCommitted)
             }
         }

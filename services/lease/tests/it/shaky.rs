@@ -5,11 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use parking_lot::Mutex;
-use tidemark_meta::{
-    Committed, KeyValue, MetaError, MetaStore, Mode, RangeRead, Transaction, Watch, sim::Sim,
-};
+use tidemark_meta::{Committed, Decorate, Decorated, MetaError, MetaStore, Transaction, sim::Sim};
 use tidemark_runtime::{Clock, Entropy};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,84 +87,35 @@ impl Shaky {
 
 impl MetaStore for Shaky {
     fn begin(&self) -> Box<dyn Transaction> {
-        Box::new(ShakyTx {
-            inner: self.inner.begin(),
-            store: self.clone(),
-            writes: false,
-        })
+        Decorated::boxed(self.inner.begin(), self.clone())
     }
-}
-
-struct ShakyTx {
-    inner: Box<dyn Transaction>,
-    store: Shaky,
-    writes: bool,
 }
 
 #[async_trait]
-impl Transaction for ShakyTx {
-    async fn get(&mut self, key: &[u8], mode: Mode) -> Result<Option<Bytes>, MetaError> {
-        self.store.pause().await?;
-        self.inner.get(key, mode).await
+impl Decorate for Shaky {
+    async fn before_read(&mut self) -> Result<(), MetaError> {
+        self.pause().await
     }
-    async fn range(&mut self, read: RangeRead) -> Result<Vec<KeyValue>, MetaError> {
-        self.store.pause().await?;
-        self.inner.range(read).await
-    }
-    fn set(&mut self, key: &[u8], value: &[u8]) {
-        self.writes = true;
-        self.inner.set(key, value);
-    }
-    fn clear(&mut self, key: &[u8]) {
-        self.writes = true;
-        self.inner.clear(key);
-    }
-    fn clear_range(&mut self, begin: &[u8], end: &[u8]) {
-        self.writes = true;
-        self.inner.clear_range(begin, end);
-    }
-    fn atomic_add(&mut self, key: &[u8], add: u64) {
-        self.writes = true;
-        self.inner.atomic_add(key, add);
-    }
-    fn atomic_max(&mut self, key: &[u8], value: u64) {
-        self.writes = true;
-        self.inner.atomic_max(key, value);
-    }
-    fn set_versionstamped_key(&mut self, prefix: &[u8], suffix: &[u8], value: &[u8]) {
-        self.inner.set_versionstamped_key(prefix, suffix, value);
-    }
-    fn set_versionstamped_value(&mut self, key: &[u8], prefix: &[u8]) {
-        self.inner.set_versionstamped_value(key, prefix);
-    }
-    fn add_read_conflict(&mut self, begin: &[u8], end: &[u8]) {
-        self.inner.add_read_conflict(begin, end);
-    }
-    fn add_write_conflict(&mut self, begin: &[u8], end: &[u8]) {
-        self.inner.add_write_conflict(begin, end);
-    }
-    fn watch(&mut self, key: &[u8]) -> Watch {
-        self.inner.watch(key)
-    }
-    async fn commit(self: Box<Self>) -> Result<Committed, MetaError> {
-        self.store.pause().await?;
-        let fault = if self.writes {
-            self.store.fault()
-        } else {
-            None
-        };
+
+    async fn commit(
+        self,
+        inner: Box<dyn Transaction>,
+        writes: bool,
+    ) -> Result<Committed, MetaError> {
+        self.pause().await?;
+        let fault = if writes { self.fault() } else { None };
         let outcome = match fault {
             Some(Fault::Conflict) => Err(MetaError::Conflict),
             Some(Fault::UnknownNotCommitted) => Err(MetaError::MaybeCommitted),
             Some(Fault::Unavailable) => Err(MetaError::Unavailable("injected".to_owned())),
             Some(Fault::UnknownCommitted) => {
-                let _ = self.inner.commit().await;
+                let _ = inner.commit().await;
                 Err(MetaError::MaybeCommitted)
             }
-            None => self.inner.commit().await,
+            None => inner.commit().await,
         };
         // The reply takes its time too.
-        self.store.pause().await.or(Ok::<(), MetaError>(()))?;
+        self.pause().await.or(Ok::<(), MetaError>(()))?;
         outcome
     }
 }

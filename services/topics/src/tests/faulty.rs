@@ -4,11 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use tidemark_meta::sim::Sim;
-use tidemark_meta::{
-    Committed, KeyValue, MetaError, MetaStore, Mode, RangeRead, Transaction, Watch,
-};
+use tidemark_meta::{Committed, Decorate, Decorated, MetaError, MetaStore, Transaction};
 use tidemark_runtime::Entropy;
 
 /// How commits fail; shared by all stores of a world.
@@ -69,106 +66,56 @@ impl Faulty {
 
 impl MetaStore for Faulty {
     fn begin(&self) -> Box<dyn Transaction> {
-        Box::new(FaultyTransaction {
-            inner: self.inner.begin(),
+        let bounded = Bounded {
             faults: self.faults.clone(),
             keys: 0,
             bytes: 0,
-        })
+        };
+        Decorated::boxed(self.inner.begin(), bounded)
     }
 }
 
-struct FaultyTransaction {
-    inner: Box<dyn Transaction>,
+/// A transaction that may fail, and that must stay small.
+struct Bounded {
     faults: Faults,
     keys: usize,
     bytes: usize,
 }
 
-impl FaultyTransaction {
-    fn reach(&self) -> Result<(), MetaError> {
+#[async_trait]
+impl Decorate for Bounded {
+    async fn before_read(&mut self) -> Result<(), MetaError> {
         if self.faults.is_down() {
             return Err(MetaError::Unavailable("down for the test".into()));
         }
         Ok(())
     }
 
-    fn count(&mut self, bytes: usize) {
+    fn on_write(&mut self, bytes: usize) {
         self.keys += 1;
         self.bytes += bytes + 80;
         assert!(self.keys <= 2_000, "{} keys in a transaction", self.keys);
         assert!(self.bytes <= 500_000, "{} bytes in one", self.bytes);
     }
-}
 
-#[async_trait]
-impl Transaction for FaultyTransaction {
-    async fn get(&mut self, key: &[u8], mode: Mode) -> Result<Option<Bytes>, MetaError> {
-        self.reach()?;
-        self.inner.get(key, mode).await
-    }
-
-    async fn range(&mut self, read: RangeRead) -> Result<Vec<KeyValue>, MetaError> {
-        self.reach()?;
-        self.inner.range(read).await
-    }
-
-    fn set(&mut self, key: &[u8], value: &[u8]) {
-        self.count(key.len() + value.len());
-        self.inner.set(key, value);
-    }
-
-    fn clear(&mut self, key: &[u8]) {
-        self.count(key.len());
-        self.inner.clear(key);
-    }
-
-    fn clear_range(&mut self, begin: &[u8], end: &[u8]) {
-        self.inner.clear_range(begin, end);
-    }
-
-    fn atomic_add(&mut self, key: &[u8], add: u64) {
-        self.inner.atomic_add(key, add);
-    }
-
-    fn atomic_max(&mut self, key: &[u8], value: u64) {
-        self.inner.atomic_max(key, value);
-    }
-
-    fn set_versionstamped_key(&mut self, prefix: &[u8], suffix: &[u8], value: &[u8]) {
-        self.inner.set_versionstamped_key(prefix, suffix, value);
-    }
-
-    fn set_versionstamped_value(&mut self, key: &[u8], prefix: &[u8]) {
-        self.inner.set_versionstamped_value(key, prefix);
-    }
-
-    fn add_read_conflict(&mut self, begin: &[u8], end: &[u8]) {
-        self.inner.add_read_conflict(begin, end);
-    }
-
-    fn add_write_conflict(&mut self, begin: &[u8], end: &[u8]) {
-        self.inner.add_write_conflict(begin, end);
-    }
-
-    fn watch(&mut self, key: &[u8]) -> Watch {
-        self.inner.watch(key)
-    }
-
-    async fn commit(self: Box<Self>) -> Result<Committed, MetaError> {
-        self.reach()?;
+    async fn commit(
+        mut self,
+        inner: Box<dyn Transaction>,
+        writes: bool,
+    ) -> Result<Committed, MetaError> {
+        self.before_read().await?;
         let shared = &self.faults.0;
-        if self.keys > 0 && shared.until_down.load(Ordering::Relaxed) != u64::MAX {
+        if writes && shared.until_down.load(Ordering::Relaxed) != u64::MAX {
             shared.until_down.fetch_sub(1, Ordering::Relaxed);
         }
         if shared.entropy.below(1_000) >= shared.per_mille.load(Ordering::Relaxed) {
-            return self.inner.commit().await;
+            return inner.commit().await;
         }
         match shared.entropy.below(3) {
             0 => Err(MetaError::Conflict),
             1 => Err(MetaError::MaybeCommitted),
             _ => {
-                self.inner.commit().await?;
+                inner.commit().await?;
                 Err(MetaError::MaybeCommitted)
             }
         }
