@@ -1,11 +1,15 @@
 //! What every part of the log is given.
 
+use std::sync::Arc;
+
 use tidemark_lease::Leases;
+use tidemark_meta::MetaStore;
 use tidemark_runtime::{Clock, Entropy};
 
 use crate::cold::ColdCache;
 use crate::config::LogConfig;
 use crate::counters::Counters;
+use crate::starts::LogStarts;
 use crate::view::TailCache;
 
 /// Settings and components, shared by all shards.
@@ -18,4 +22,6 @@ pub(crate) struct Env {
     pub(crate) cache: TailCache,
     pub(crate) cold: ColdCache,
     pub(crate) counters: Counters,
+    pub(crate) starts: LogStarts,
+    pub(crate) meta: Arc<dyn MetaStore>,
 }

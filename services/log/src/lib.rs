@@ -44,6 +44,7 @@ mod producers;
 mod read;
 mod sequence;
 mod shard;
+mod starts;
 mod state;
 mod status;
 mod view;

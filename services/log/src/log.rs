@@ -21,6 +21,7 @@ use crate::env::Env;
 use crate::owner::Inbox;
 use crate::pids::ProducerIds;
 use crate::shard::{Control, Shard, Submitted};
+use crate::starts::{self, LogStarts};
 use crate::view::TailCache;
 use crate::{
     AppendError, AppendOptions, EpochEnd, FetchRequest, FetchedPartition, Isolation, ListedOffset,
@@ -38,7 +39,6 @@ pub struct Log(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     env: Arc<Env>,
-    meta: Arc<dyn MetaStore>,
     producer_ids: ProducerIds,
     shards: Vec<Arc<Shard>>,
 }
@@ -56,7 +56,12 @@ impl Log {
         entropy: Entropy,
         tasks: &Tasks,
     ) -> Self {
+        let (starts, due) = LogStarts::new(clock.now());
+        let read_starts = starts::run(Arc::clone(&meta), due, tasks.token());
+        tasks.spawn("reader of log starts", read_starts);
         let env = Arc::new(Env {
+            starts,
+            meta,
             cache: TailCache::new(config.tail_cache_bytes),
             cold: ColdCache::new(config.cold_cache_bytes),
             counters: Counters::default(),
@@ -90,7 +95,6 @@ impl Log {
         tasks.spawn("watch of deleted topics", watch);
         Self(Arc::new(Inner {
             env,
-            meta,
             producer_ids: ProducerIds::default(),
             shards,
         }))
@@ -232,6 +236,10 @@ impl Log {
     ) -> Result<PartitionOffsets, ReadError> {
         let (shard, leader_epoch) = poll::check(&self.0.shards, tenant, topic, index, None)?;
         let view = shard.view(topic.partition_id(index));
+        let env = &self.0.env;
+        if let Some(view) = &view {
+            env.starts.touch(view, env.clock.now());
+        }
         let (log_start, high_watermark) = view.map_or((Offset(0), Offset(0)), |view| {
             let shown = view.state.read();
             (shown.log_start, shown.high_watermark)
@@ -275,7 +283,7 @@ impl Log {
     /// While the metadata store gives no block.
     pub async fn init_producer_id(&self) -> Result<(ProducerId, ProducerEpoch), MetaError> {
         let env = &self.0.env;
-        let store = self.0.meta.as_ref();
+        let store = env.meta.as_ref();
         let ids = &self.0.producer_ids;
         ids.next(store, &env.clock, &env.entropy).await
     }

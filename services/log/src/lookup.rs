@@ -39,6 +39,7 @@ pub(crate) async fn list(
             _ => ListedOffset::NONE,
         });
     };
+    env.starts.touch(&view, env.clock.now());
     match spec {
         OffsetSpec::Earliest | OffsetSpec::EarliestLocal => {
             let offset = view.state.read().log_start;

@@ -151,6 +151,9 @@ async fn fill(env: &Env, slot: &mut Slot<'_>, request: &FetchRequest, total: usi
         return 0;
     }
     let view = shard.view(slot.partition());
+    if let Some(view) = &view {
+        env.starts.touch(view, env.clock.now());
+    }
     let (log_start, end) = view.as_ref().map_or((Offset(0), Offset(0)), |view| {
         let shown = view.state.read();
         (shown.log_start, shown.high_watermark)

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -41,6 +42,8 @@ impl StoredBatch {
 pub(crate) struct View {
     pub(crate) id: PartitionId,
     pub(crate) state: RwLock<Readable>,
+    /// When its row was asked for last (see `LogStarts`); 0 for never.
+    pub(crate) start_asked_ms: AtomicU64,
 }
 
 /// Committed values only.
@@ -78,6 +81,15 @@ impl View {
                 max_timestamp: state.max_timestamp,
                 tail: VecDeque::new(),
             }),
+            start_asked_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// K3: what begins the log is the largest of all that is known, and never beyond its end.
+    pub(crate) fn raise_log_start(&self, known: Offset) {
+        if self.state.read().log_start < known {
+            let mut shown = self.state.write();
+            shown.log_start = shown.log_start.max(known.min(shown.high_watermark));
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tidemark_journal::{FrameKind, ReadError as JournalReadError, Reader, Writer};
 use tidemark_lease::{OwnerError, SealedExtent, TakeError, Taken};
+use tidemark_meta::MetaError;
 use tidemark_runtime::{Backoff, FastMap};
 use tidemark_types::{DecodeError, Lsn};
 
@@ -18,6 +19,7 @@ use crate::env::Env;
 use crate::head::Head;
 use crate::index::{Index, ReadableExtent};
 use crate::shard::{Readables, Shard};
+use crate::starts;
 use crate::state::CommittedState;
 use crate::view::View;
 
@@ -42,6 +44,9 @@ pub(crate) enum TakeoverError {
     /// The writer of the new extent ended before the checkpoint was committed.
     #[error("checkpoint: {0}")]
     Checkpoint(String),
+    /// The rows that say where partitions begin could not be read.
+    #[error("read where partitions begin: {0}")]
+    LogStarts(MetaError),
     /// The owner's rows could not be written.
     #[error(transparent)]
     Mark(#[from] OwnerError),
@@ -112,11 +117,15 @@ async fn checkpointed(
         reader: Some(reader),
         extents,
     });
-    *shard.views.write() = state
-        .partitions
-        .iter()
-        .map(|(id, p)| (*id, Arc::new(View::new(*id, p))))
+    let views: Vec<Arc<View>> = state
+        .sorted()
+        .into_iter()
+        .map(|(id, p)| Arc::new(View::new(id, p)))
         .collect();
+    // K3: before anything is served.
+    let read = starts::refresh(env.meta.as_ref(), &views).await;
+    read.map_err(TakeoverError::LogStarts)?;
+    *shard.views.write() = views.into_iter().map(|view| (view.id, view)).collect();
     let now = env.clock.now();
     let owner = Owner {
         held: env.leases.watch_ownership(&ownership),

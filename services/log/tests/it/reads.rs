@@ -5,6 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidemark_journal::{FrameBody, FrameKind};
 use tidemark_log::{Isolation, OffsetSpec};
+use tidemark_meta::keys::partition::PartitionKey;
+use tidemark_meta::{MetaStore, Mode, keys};
 use tidemark_runtime::Tasks;
 use tidemark_types::{ErrorCode, LeaderEpoch, Offset, PartitionIndex};
 
@@ -218,4 +220,52 @@ async fn half_a_checkpoint_between_extents_hides_nothing_from_readers() {
             .await;
         assert_eq!(found.unwrap().offset, Offset(offset));
     }
+}
+
+/// K3: the row of a partition says where it begins, to a running owner within seconds and to a new one at once.
+#[tokio::test(start_paused = true)]
+async fn the_partitions_row_says_where_it_begins() {
+    let world = World::new(28);
+    let p = world.start().await;
+    let topic = p.topic("t", 1).await;
+    for i in 0..5 {
+        p.append(&topic, &[&format!("{i}")]).await.unwrap();
+    }
+    assert_eq!(p.read_all(&topic, P0, 0).await.len(), 5);
+    let key = PartitionKey(topic.partition_id(P0));
+    let set = async |log_start| {
+        let mut tx = world.store.begin();
+        let row = keys::get(tx.as_mut(), &key, Mode::Serializable).await;
+        let mut row = row.unwrap().unwrap();
+        row.log_start = Offset(log_start);
+        keys::put(tx.as_mut(), &key, &row);
+        tx.commit().await.unwrap();
+    };
+    set(3).await;
+    for _ in 0..5 {
+        world.clock.sleep(Duration::from_secs(1)).await;
+        p.fetch(&topic, P0, 4, 1 << 20).await;
+    }
+    let refused = p.fetch(&topic, P0, 2, 1 << 20).await;
+    assert_eq!(refused.error, Some(ErrorCode::OffsetOutOfRange));
+    assert_eq!(refused.log_start, Offset(3));
+    world.store.set_outage(true);
+    world.clock.sleep(Duration::from_secs(60)).await;
+    assert_eq!(p.read_all(&topic, P0, 3).await.len(), 2);
+    world.store.set_outage(false);
+    set(4).await;
+    p.stop().await;
+    let p = world.start().await;
+    assert_eq!(
+        p.log.offsets(&TENANT, &topic, P0).unwrap().log_start,
+        Offset(4)
+    );
+    // Beyond the end it is the end: an appended record can be read.
+    set(9).await;
+    p.stop().await;
+    let p = world.start().await;
+    assert_eq!(
+        p.log.offsets(&TENANT, &topic, P0).unwrap().log_start,
+        Offset(5)
+    );
 }
