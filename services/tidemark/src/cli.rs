@@ -4,6 +4,7 @@ mod client;
 mod completions;
 mod consume;
 mod error;
+mod fsck;
 mod group;
 mod output;
 mod produce;
@@ -59,6 +60,8 @@ enum Command {
     Group(group::GroupCommand),
     /// Show whether the service is ready and what each shard does.
     Status,
+    /// Check the data folder of a stopped service, or the write-ahead log of a running one. Repairs nothing.
+    Fsck,
     /// Give up the damaged part of a stopped service's shard, explicitly. What it held is lost.
     UncleanSeal(repair::UncleanSealArgs),
     /// Print the effective settings, or the reference of all of them.
@@ -89,6 +92,7 @@ pub fn main() -> ExitCode {
 fn command() -> clap::Command {
     Cli::command()
         .mut_subcommand("serve", settings::with_flags)
+        .mut_subcommand("fsck", settings::with_flags)
         .mut_subcommand("unclean-seal", settings::with_flags)
         .mut_subcommand("config", settings::with_flags)
 }
@@ -104,6 +108,7 @@ fn run(cli: &Cli, matches: &clap::ArgMatches) -> Result<(), CliError> {
         Some(Command::Consume(args)) => consume::run(args, &api, out),
         Some(Command::Group(args)) => group::run(args, &api, out),
         Some(Command::Status) => status::run(&api, out),
+        Some(Command::Fsck) => fsck::run(sub, out),
         Some(Command::UncleanSeal(args)) => repair::unclean_seal(args, sub, out),
         Some(Command::Config(args)) => settings::run(args, sub, out),
         Some(Command::Completions { shell }) => {

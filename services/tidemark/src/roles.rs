@@ -1,4 +1,4 @@
-//! What a process does: `all` is every role in one process, `repair` the operator's steps on a stopped one.
+//! What a process does: `all` is every role in one process, `repair` and `fsck` the operator's steps.
 
 use std::net::SocketAddr;
 
@@ -9,6 +9,7 @@ mod foundation;
 #[cfg(not(feature = "foundationdb"))]
 #[path = "roles/foundation_absent.rs"]
 mod foundation;
+mod fsck;
 mod layout;
 mod metrics;
 mod parts;
@@ -16,6 +17,7 @@ mod repair;
 
 pub use all::Service;
 pub use descriptors::{raise_limit, shortfall};
+pub use fsck::{Checked, Damage, Fsck, Missing, Report, fsck};
 pub use repair::unclean_seal;
 
 /// Why a role did not start. Messages start with the verb and name the file, address or setting.

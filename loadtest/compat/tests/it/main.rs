@@ -7,6 +7,7 @@
 mod clients;
 mod crash;
 mod damage;
+mod fsck;
 mod hostile;
 mod process;
 mod quickstart;

@@ -1,0 +1,114 @@
+//! `tidemark fsck` beside a running service, on a stopped one, and on a damaged disk.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "it damages files and looks what is there"
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use tidemark_compat::{Server, release_binary};
+
+const RECORD: &str = "a record that no other bytes of the disk look like";
+
+fn fsck(data: &Path, flags: &[&str]) -> Output {
+    Command::new(release_binary())
+        .args(["fsck", "--node-data-dir"])
+        .arg(data)
+        .args(flags)
+        .output()
+        .expect("the binary runs")
+}
+
+fn found(output: &Output) -> Value {
+    let text = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text} {output:?}"))
+}
+
+/// The segment file that holds the record, and where.
+fn find(data: &Path) -> (PathBuf, usize) {
+    for entry in std::fs::read_dir(data.join("wal")).unwrap() {
+        let path = entry.unwrap().path();
+        let content = std::fs::read(&path).unwrap();
+        let at = content
+            .windows(RECORD.len())
+            .position(|bytes| bytes == RECORD.as_bytes());
+        if let Some(at) = at {
+            return (path, at);
+        }
+    }
+    panic!("the record is not in the WAL");
+}
+
+#[test]
+fn fsck_checks_what_it_can_reach_and_names_what_is_damaged() {
+    let data = tempfile::tempdir().unwrap();
+    let mut server = Server::start(data.path(), &[]);
+    server.create_topic("checked", 1);
+    ureq::post(server.url("/v1/topics/checked/records"))
+        .send_json(json!({ "records": [{ "value": RECORD }, { "value": "and one behind it" }] }))
+        .unwrap();
+
+    let running = fsck(data.path(), &["--json"]);
+    assert!(running.status.success(), "{running:?}");
+    let report = found(&running);
+    assert_eq!(report["sound"], true, "{report}");
+    assert_eq!(
+        report["metadata"],
+        json!({ "rows": null, "not_checked": "the service is running" })
+    );
+    let table = fsck(data.path(), &[]);
+    let table = String::from_utf8_lossy(&table.stdout).into_owned();
+    assert!(table.contains("only the WAL was checked"), "{table}");
+
+    assert!(server.terminate().success());
+    let stopped = fsck(data.path(), &["--json"]);
+    assert!(stopped.status.success(), "{stopped:?}");
+    let report = found(&stopped);
+    let extents = report["extents"].as_array().unwrap().len();
+    assert!(extents > 0, "{report}");
+    assert_eq!(report["metadata"]["rows"], extents, "{report}");
+    assert_eq!(report["unreferenced"], json!([]));
+
+    let (file, at) = find(data.path());
+    let mut content = std::fs::read(&file).unwrap();
+    content[at] ^= 1;
+    std::fs::write(&file, content).unwrap();
+    let damaged = fsck(data.path(), &["--json"]);
+    assert!(!damaged.status.success(), "{damaged:?}");
+    let report = found(&damaged);
+    assert_eq!(report["sound"], false);
+    let name = file.file_name().unwrap().to_str().unwrap();
+    let damage = report["damage"].as_array().unwrap();
+    let range = |d: &Value| d["from"].as_u64().unwrap()..d["to"].as_u64().unwrap();
+    let named = |d: &&Value| d["file"] == name && range(d).contains(&(at as u64));
+    assert_eq!(damage.iter().filter(named).count(), 1, "{report}");
+    let said = String::from_utf8_lossy(&damaged.stderr).into_owned();
+    assert!(said.contains("\"damaged\""), "{said}");
+    let table = fsck(data.path(), &[]);
+    let (table, said) = (
+        String::from_utf8_lossy(&table.stdout).into_owned(),
+        String::from_utf8_lossy(&table.stderr).into_owned(),
+    );
+    let bytes = range(&damage[0]);
+    let words = format!(
+        "damaged below the synced mark: {name} bytes {}..{}",
+        bytes.start, bytes.end
+    );
+    assert!(table.contains(&words), "{table}");
+    assert!(said.contains("unclean-seal"), "{said}");
+}
+
+#[test]
+fn a_folder_without_a_log_is_refused_and_left_alone() {
+    let data = tempfile::tempdir().unwrap();
+    let refused = fsck(data.path(), &[]);
+    assert!(!refused.status.success());
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        said.contains("error[fsck]") && said.contains("wal"),
+        "{said}"
+    );
+    assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 0);
+}
