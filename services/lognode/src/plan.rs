@@ -79,6 +79,8 @@ impl Plan {
     }
 
     /// J3, J4: refuses what is below the fence, or everything while damage may have swallowed the fence.
+    /// Breaks: `a_fence_stops_older_epochs_and_outlives_release_and_crash`, and without the second half
+    /// `a_lost_block_puts_whatever_may_have_been_in_it_in_limbo`.
     pub(crate) fn authorize(
         &self,
         state: &State,
@@ -184,6 +186,7 @@ impl Plan {
             self.block.push(frame_entry(frame), frame.chunks());
         }
         self.tails.insert(r.extent, Some(tail));
+        // J3: the append's epoch, not its frames'. Breaks: an_ack_names_its_append_and_an_extent_has_one_writer.
         let (epoch, end) = (r.epoch, tail.end);
         Verdict::Answer(Ok(Appended { epoch, end }))
     }
@@ -192,7 +195,7 @@ impl Plan {
     fn admit(&self, state: &State, r: &Append) -> Result<Tail, ReplicaError> {
         self.authorize(state, "append", r.extent, r.epoch)?;
         let tail = self.tail(state, r.extent);
-        // J4: an append never creates an extent.
+        // J4: an append never creates an extent. Breaks: only_an_open_makes_an_extent.
         let tail = tail.ok_or(ReplicaError::NoSuchExtent(r.extent))?;
         if let Some(limbo) = state.extents.get(&r.extent).and_then(|e| e.limbo.as_ref()) {
             return Err(ReplicaError::Damaged {
@@ -214,7 +217,7 @@ impl Plan {
             if frame.writer_epoch > r.epoch {
                 return bad(format!("frame {lsn} is of a later epoch than its append"));
             }
-            // J7: one extent, one writer epoch.
+            // J7: one extent, one writer epoch. Breaks: an_ack_names_its_append_and_an_extent_has_one_writer.
             if *writer.get_or_insert(frame.writer_epoch) != frame.writer_epoch {
                 return bad(format!(
                     "frame {lsn} is of another writer epoch than the extent"
@@ -255,6 +258,7 @@ fn overlap(tail: Tail, r: &Append, stored: StoredCrc<'_>) -> Result<Option<usize
             None => return Ok(None),
         }
     };
+    // J7. Breaks: a_verbatim_reappend_is_idempotent_and_other_bytes_are_refused.
     if crc != last.crc {
         let extent = r.extent;
         let why = format!("frame {} is held with other bytes", last.lsn);

@@ -54,7 +54,8 @@ impl View {
             .extents
             .get(&r.extent)
             .ok_or(ReplicaError::NoSuchExtent(r.extent))?;
-        // J6: neither the given end nor what is durable is passed.
+        // J6: neither the given end nor what is durable is passed. Breaks:
+        // a_read_never_passes_its_end_and_starts_in_the_middle, a_read_stops_at_its_end_inside_a_block.
         let end = r.end.min(extent.readable_end());
         if let Some(limbo) = &extent.limbo
             && r.from >= limbo.from

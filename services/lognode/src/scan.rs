@@ -66,6 +66,7 @@ impl<'a> Scan<'a> {
 
     /// J5: the first later block, if its mark proves that `at` was synced before it was written. Without
     /// such a block, what is bad at `at` was never proven synced and is cut.
+    /// Breaks: `a_frame_that_rotted_below_the_mark_is_limbo_and_names_its_bytes`.
     pub(crate) fn proof(&mut self, at: Position) -> io::Result<Option<BlockHeader>> {
         let later = self.window.later(self.secret, at, self.sequence)?;
         Ok(later.filter(|later| later.synced > at))

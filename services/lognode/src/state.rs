@@ -181,7 +181,8 @@ impl State {
         let trust = self.shards.get(&extent.shard).map(|s| s.trust);
         let never = matches!(trust, Some(Trust::From(index)) if extent.index >= index);
         match &self.doubt {
-            // J5: it may have been opened, and written, in what is damaged.
+            // J5: it may have been opened, and written, in what is damaged. Breaks:
+            // a_newest_segment_without_its_first_block_is_damage_not_emptiness.
             Some(why) if !never => Inventory::Limbo {
                 from: Lsn(0),
                 why: why.clone(),
@@ -247,6 +248,7 @@ impl State {
         }
     }
 
+    /// J4: the shard and its fence stay. Breaks: `a_fence_stops_older_epochs_and_outlives_release_and_crash`.
     fn forget(&mut self, extent: ExtentId) {
         let pieces = self.extents.remove(&extent).map(|e| e.pieces);
         for piece in pieces.unwrap_or_default() {

@@ -103,6 +103,7 @@ impl Wal {
     }
 
     /// Writes the trailing mark of an idle WAL (J5): the last block becomes provably synced.
+    /// Breaks: `a_frame_that_rotted_below_the_mark_is_limbo_and_names_its_bytes`.
     pub(crate) fn idle(&mut self) {
         let room = self.active.room() >= BLOCK_ALIGN;
         if !self.active.unmarked || !room || self.poisoned().is_some() {
@@ -120,6 +121,7 @@ impl Wal {
     }
 
     /// J5: the disk is in doubt at once and stays so until the process restarts.
+    /// Breaks: `a_failed_sync_poisons_at_once_and_is_never_retried`.
     fn poison(&self, trouble: Trouble) {
         let why = match trouble {
             Trouble::Failed(why) => why,

@@ -239,3 +239,33 @@ async fn a_read_never_passes_its_end_and_starts_in_the_middle() {
     };
     assert_eq!(rig.node.read(one).await.unwrap(), frames[9..10]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_ack_names_its_append_and_an_extent_has_one_writer() {
+    // J3, J7
+    let rig = Rig::new(8).await;
+    let e = extent(0, 0);
+    let mut pen = Pen::new(e, 1);
+    rig.open(e, 1).await.unwrap();
+    let frames = pen.frames(2, 100);
+    rig.append(e, 1, frames.clone()).await.unwrap();
+    let again = rig.append(e, 2, frames).await.unwrap();
+    assert_eq!((again.epoch, again.end), (Epoch(2), Lsn(2)));
+    pen.epoch = 2;
+    let refused = rig.append(e, 2, pen.frames(1, 100)).await.unwrap_err();
+    assert!(
+        matches!(refused, ReplicaError::BadFrame { .. }),
+        "{refused}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_stops_at_its_end_inside_a_block() {
+    // J6: the frames above a seal share their block with those below it.
+    let rig = Rig::new(9).await;
+    let e = extent(0, 0);
+    rig.open(e, 1).await.unwrap();
+    let frames = Pen::new(e, 1).frames(4, 100);
+    rig.append(e, 1, frames.clone()).await.unwrap();
+    assert_eq!(rig.read_all(e, 2).await, frames[..2]);
+}
