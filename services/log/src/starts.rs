@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use tidemark_meta::keys::partition::PartitionKey;
 use tidemark_meta::{MetaError, MetaStore, Mode, keys};
 use tokio::sync::mpsc;
@@ -19,6 +20,8 @@ use crate::view::View;
 const PERIOD: Duration = Duration::from_secs(3);
 /// Rows read in one transaction.
 const ROWS_MAX: usize = 256;
+/// Transactions of a takeover under way at once: a shard of 50,000 partitions waits for 25 of them in a row, 256 rows each.
+const READS_MAX: usize = 8;
 /// Partitions that wait to be looked up; more are asked for again by their next reader.
 const QUEUE_MAX: usize = 4096;
 
@@ -87,15 +90,21 @@ pub(crate) async fn run(
     }
 }
 
-/// Reads the rows of these partitions and shows what they say.
+/// Reads the rows of these partitions and shows what they say. Each row stands for itself: nothing is compared
+/// across transactions.
 pub(crate) async fn refresh(store: &dyn MetaStore, views: &[Arc<View>]) -> Result<(), MetaError> {
-    for some in views.chunks(ROWS_MAX) {
-        let mut tx = store.begin();
-        for view in some {
-            let row = keys::get(tx.as_mut(), &PartitionKey(view.id), Mode::Snapshot).await?;
-            if let Some(row) = row {
-                view.raise_log_start(row.log_start);
-            }
+    for some in views.chunks(READS_MAX * ROWS_MAX) {
+        try_join_all(some.chunks(ROWS_MAX).map(|rows| read(store, rows))).await?;
+    }
+    Ok(())
+}
+
+async fn read(store: &dyn MetaStore, views: &[Arc<View>]) -> Result<(), MetaError> {
+    let mut tx = store.begin();
+    for view in views {
+        let row = keys::get(tx.as_mut(), &PartitionKey(view.id), Mode::Snapshot).await?;
+        if let Some(row) = row {
+            view.raise_log_start(row.log_start);
         }
     }
     Ok(())

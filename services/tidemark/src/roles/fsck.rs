@@ -5,6 +5,8 @@
 //! check is done, and every extent's row is held against the WAL. Beside a running service only the WAL is
 //! checked. A segment that is recycled under the check looks damaged, so damage counts if it is found each time.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use tidemark_journal::{ExtentId, ExtentInfo, Inventory};
 use tidemark_lognode::LogNode;
 pub use tidemark_lognode::{Damage, Report};
@@ -166,17 +168,21 @@ async fn rows(store: &dyn MetaStore) -> Result<Vec<(ExtentKey, ExtentRow)>, Meta
 fn compare(found: &mut Fsck, rows: &[(ExtentKey, ExtentRow)]) {
     let node = found.wal.node;
     found.metadata = Checked::Rows(rows.len());
-    for (key, row) in rows {
+    let held: BTreeMap<ExtentId, &Inventory> = found
+        .wal
+        .extents
+        .iter()
+        .map(|info| (info.extent, &info.inventory))
+        .collect();
+    let missing = rows.iter().filter_map(|(key, row)| {
         let extent = id(key);
-        let held = found.wal.extents.iter().find(|i| i.extent == extent);
-        let lack = lacking(node, row, held.map(|i| &i.inventory));
-        found
-            .missing
-            .extend(lack.map(|why| Missing { extent, why }));
-    }
-    let named = |extent: ExtentId| rows.iter().any(|(key, _)| id(key) == extent);
-    let held = found.wal.extents.iter().map(|info| info.extent);
-    found.unreferenced = held.filter(|extent| !named(*extent)).collect();
+        let why = lacking(node, row, held.get(&extent).copied())?;
+        Some(Missing { extent, why })
+    });
+    found.missing = missing.collect();
+    let named: BTreeSet<ExtentId> = rows.iter().map(|(key, _)| id(key)).collect();
+    let unnamed = held.keys().filter(|extent| !named.contains(extent));
+    found.unreferenced = unnamed.copied().collect();
 }
 
 fn id(key: &ExtentKey) -> ExtentId {
