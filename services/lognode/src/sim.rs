@@ -250,7 +250,8 @@ impl DiskFile for SimFile {
 
     fn write_at(&self, offset: u64, slices: &[IoSlice<'_>]) -> io::Result<()> {
         self.disk.step(|state, _| {
-            let mut bytes: Vec<u8> = slices.iter().flat_map(|s| s.iter().copied()).collect();
+            let mut bytes = Vec::with_capacity(slices.iter().map(|s| s.len()).sum());
+            slices.iter().for_each(|s| bytes.extend_from_slice(s));
             if state.write_full {
                 // Some of it got through before the disk was full.
                 let kept = self.disk.entropy.below(bytes.len() as u64);

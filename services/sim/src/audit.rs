@@ -137,9 +137,10 @@ pub(crate) async fn audit(world: &Arc<World>) {
 }
 
 /// What a partition's owner knows of it: its end and where its leader epochs end.
-type Known = (i64, Vec<(i32, i64)>);
+pub(crate) type Known = (i64, Vec<(i32, i64)>);
 
-async fn complete(world: &Arc<World>) -> Option<Vec<Known>> {
+/// Reads every partition from its beginning to its end.
+pub(crate) async fn complete(world: &Arc<World>) -> Option<Vec<Known>> {
     let process = serving(world).await?;
     let client = Client {
         world: Arc::clone(world),
@@ -219,11 +220,11 @@ fn epoch_ends(
     epochs
 }
 
-/// After damage: whatever can be read is what was written. In a shard that no operator gave anything up of,
-/// everything is there, or its absence is an error that says so.
-pub(crate) async fn what_is_left(world: &Arc<World>, given_up: &[ShardId]) {
+/// After damage: whatever can be read is what was written, and ends where it did. In a shard that an operator gave a
+/// range of up, everything that is left can be read; elsewhere what cannot be says so. Whether all of it could be read.
+pub(crate) async fn what_is_left(world: &Arc<World>, given_up: &[ShardId]) -> bool {
     let Some(process) = serving(world).await else {
-        return;
+        return false;
     };
     let client = Client {
         world: Arc::clone(world),
@@ -231,33 +232,37 @@ pub(crate) async fn what_is_left(world: &Arc<World>, given_up: &[ShardId]) {
         name: "audit".to_owned(),
     };
     let Some(topic) = client.topic(&process, TOPIC).await else {
-        return;
+        return false;
     };
+    let mut whole = true;
     for (index, placement) in topic.indexed() {
-        let (id, floor) = (
-            topic.partition_id(index),
-            world.ledger.floor(topic.partition_id(index)),
-        );
-        let lost = given_up.contains(&placement.shard);
-        let mut next = 0;
-        let mut failed = false;
+        let id = topic.partition_id(index);
+        let (floor, mut next) = (world.ledger.floor(id), 0);
+        let mut failed = None;
         loop {
             let limits = (64 << 10, Duration::ZERO);
             let fetched = fetch(&process, &topic, index, next, limits).await;
-            failed |= fetched.error.is_some();
-            let after = if fetched.error.is_none() {
-                took(&client, &process, &topic, index, next, &fetched)
-            } else {
-                next
+            let after = match fetched.error {
+                None => took(&client, &process, &topic, index, next, &fetched),
+                Some(error) => {
+                    failed.get_or_insert((next, error));
+                    world.ledger.behind(id, next).unwrap_or(next)
+                }
             };
             if after == next {
                 break;
             }
             next = after;
         }
-        if !lost && !failed && next < floor {
-            let what = format!("{id}: ends at {next} without a word, {floor} was acked");
+        if next != floor {
+            let what = format!("{id}: ends at {next}, {floor} was the end");
             world.ledger.violated(Invariant::AckedReadable, what);
         }
+        if let Some((at, error)) = failed.filter(|_| given_up.contains(&placement.shard)) {
+            let what = format!("{id}: {at} lies outside of what was given up: {error}");
+            world.ledger.violated(Invariant::AckedReadable, what);
+        }
+        whole &= failed.is_none();
     }
+    whole
 }

@@ -1,23 +1,27 @@
 //! Bit rot below a synced mark, found by a restart: the shard serves nothing wrong, or stays closed until an operator
-//! gives the damaged range up, explicitly; then it serves again.
+//! gives the damaged range up, explicitly; then it serves again, with everything outside of that range intact.
 
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidemark_lease::{TakeError, UncleanSealed};
 use tidemark_lognode::Disk;
 use tidemark_lognode::sim::Crash;
-use tidemark_runtime::Invariant;
+use tidemark_meta::keys::extent::{ExtentKey, ExtentRow};
+use tidemark_meta::{MetaStore, Mode, keys};
+use tidemark_runtime::{Entropy, Invariant};
+use tidemark_types::ShardId;
 
 use crate::broken::{Broken, Flaw};
+use crate::clients::Client;
 use crate::process::Process;
+use crate::rot::{self, Hit, Stored};
 use crate::run::{Outcome, on_one_thread, outcome};
 use crate::trace::note;
 use crate::world::{Phase, World};
 use crate::{audit, clients};
 
-/// Bytes of a disk's segment that hold this scenario's few seconds of work.
-const WRITTEN: u64 = 96 << 10;
 /// A WAL block begins at a multiple of this.
 const BLOCK: u64 = 4 << 10;
 
@@ -54,40 +58,124 @@ async fn rot_and_restart(world: &Arc<World>, broken: Broken) -> Option<Damage> {
     world.enter(Phase::Healed);
     world.newest()?.heal();
     futures_util::future::join_all(handles).await;
+    // Whatever is in the log is known from here on.
+    audit::complete(world).await?;
     // The idle mark proves the last block synced: from here on damage is no torn tail (J5).
     world.clock.sleep(Duration::from_secs(1)).await;
-    if broken.flaw == Some(Flaw::CutBelowMark) {
+    let stored = rot::stored(world).await;
+    let hit = if broken.flaw == Some(Flaw::CutBelowMark) {
         cut(world);
+        None
+    } else if world.entropy.below(4) == 0 {
+        rot::anywhere(world);
+        None
     } else {
-        rot(world);
-    }
-    world.restart_machine(0, Crash::Process).await;
-    if !world.plan.embedded {
-        world.alive().iter().for_each(|p| p.life.kill());
-        world.start_process().await;
-    }
+        rot::newest(world, &stored)
+    };
+    restart(world).await;
     let process = settled(world).await?;
     let closed = process.closed();
+    if let Some(hit) = &hit {
+        noticed(world, &process, hit);
+    }
     for shard in &closed {
-        world.give_up();
-        let sealed = process.leases.unclean_seal(*shard).await;
-        note!(world.trace, "unclean seal of shard {shard}: {sealed:?}");
-        match sealed {
-            Ok(sealed) if sealed.lost.iter().any(|s| s.lost.is_some()) => {}
-            other => {
-                let what = format!("shard {shard} was closed, the unclean seal says {other:?}");
-                world.ledger.violated(Invariant::SealedIsReplicated, what);
-            }
-        }
-        process.log.reopen(*shard);
+        open_again(world, &process, *shard, &stored, hit.as_ref()).await;
     }
     audit::serving(world).await?;
-    audit::what_is_left(world, &closed).await;
+    let whole = audit::what_is_left(world, &closed).await;
+    write_some(world).await;
+    if whole && world.verdict.is_clean() {
+        audit::audit(world).await;
+    }
     Some(if closed.is_empty() {
         Damage::Served
     } else {
         Damage::Closed
     })
+}
+
+async fn restart(world: &Arc<World>) {
+    world.restart_machine(0, Crash::Process).await;
+    if !world.plan.embedded {
+        world.alive().iter().for_each(|p| p.life.kill());
+        world.start_process().await;
+    }
+}
+
+/// Damage in the newest extent keeps its shard closed, with a message that names it.
+fn noticed(world: &World, process: &Process, hit: &Hit) {
+    let why = process.why_closed(hit.extent.shard);
+    if why.as_ref().is_none_or(|why| !why.contains("damaged")) {
+        let what = format!(
+            "{} is damaged at lsn {}, its shard: {why:?}",
+            hit.extent, hit.lsn
+        );
+        world.ledger.violated(Invariant::AckedReadable, what);
+    }
+}
+
+/// Gives up what is damaged, as an operator does.
+async fn open_again(
+    world: &World,
+    process: &Process,
+    shard: ShardId,
+    stored: &Stored,
+    hit: Option<&Hit>,
+) {
+    let sealed = process.leases.unclean_seal(shard).await;
+    note!(world.trace, "unclean seal of shard {shard}: {sealed:?}");
+    if let Err(what) = given_up(
+        world,
+        &sealed,
+        stored,
+        hit.filter(|h| h.extent.shard == shard),
+    )
+    .await
+    {
+        let what = format!("shard {shard} was closed; {what}");
+        world.ledger.violated(Invariant::SealedIsReplicated, what);
+    }
+    process.log.reopen(shard);
+}
+
+/// What an unclean seal gave up is stored, covers the damage, and is no more than that.
+async fn given_up(
+    world: &World,
+    sealed: &Result<UncleanSealed, TakeError>,
+    stored: &Stored,
+    hit: Option<&Hit>,
+) -> Result<(), String> {
+    let sealed = sealed.as_ref().map_err(ToString::to_string)?;
+    if sealed.lost.is_empty() {
+        return Err("the unclean seal gave nothing up".to_owned());
+    }
+    for extent in &sealed.lost {
+        let id = extent.extent.id;
+        let key = ExtentKey {
+            shard: id.shard,
+            index: id.index,
+        };
+        let mut tx = world.sim.begin();
+        let row: Option<ExtentRow> = keys::get(tx.as_mut(), &key, Mode::Snapshot)
+            .await
+            .map_err(|e| e.to_string())?;
+        let lost = extent.lost.clone().ok_or("nothing of it is lost")?;
+        if row.and_then(|row| row.lost) != Some(lost.clone()) {
+            return Err(format!("{id}: {lost:?} is not what its row says"));
+        }
+        for (partition, end) in world.ledger.give_up(&stored.bodies(id, lost.from, lost.to)) {
+            note!(world.trace, "{partition} is given up from {end} on");
+        }
+        if let Some(hit) = hit
+            && (id != hit.extent || !hit.may_begin.contains(&lost.from))
+        {
+            return Err(format!(
+                "{id} from {} is given up, damaged: {hit:?}",
+                lost.from
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The newest process, once each of its shards serves or stays closed.
@@ -108,23 +196,15 @@ async fn settled(world: &World) -> Option<Arc<Process>> {
     None
 }
 
-/// Flips bits of one to three stored bytes.
-fn rot(world: &World) {
-    let disk = world.machines[0].disk();
-    let segments: Vec<(String, u64)> = disk.files();
-    let segments: Vec<_> = segments
-        .iter()
-        .filter(|(_, bytes)| *bytes >= WRITTEN)
-        .collect();
-    for _ in 0..=world.entropy.below(3) {
-        let pick = world.entropy.below(segments.len() as u64);
-        let Some((name, _)) = usize::try_from(pick).ok().and_then(|i| segments.get(i)) else {
-            return;
-        };
-        let at = world.entropy.below(WRITTEN);
-        let bit = 1 << world.entropy.below(8);
-        let hit = disk.rot(name, at, bit);
-        note!(world.trace, "rot at {at} of {name}: {hit}");
+/// The log goes on behind what was given up.
+async fn write_some(world: &Arc<World>) {
+    let client = Client {
+        world: Arc::clone(world),
+        entropy: Entropy::seeded(world.entropy.next_u64()),
+        name: "after".to_owned(),
+    };
+    for number in 0..12 {
+        clients::write_once(&client, number).await;
     }
 }
 

@@ -209,6 +209,36 @@ impl Ledger {
         }
     }
 
+    /// An operator gave these batches up: whatever lies at or above the first of them in its partition never was.
+    /// Gives the partitions' new ends.
+    pub(crate) fn give_up(&self, lost: &BTreeSet<Body>) -> Vec<(PartitionId, i64)> {
+        let mut inner = self.inner.lock();
+        let inner = &mut *inner;
+        let mut cut: BTreeMap<PartitionId, i64> = BTreeMap::new();
+        for (id, base) in lost.iter().filter_map(|body| inner.place_of.get(body)) {
+            let lowest = cut.entry(*id).or_insert(*base);
+            *lowest = (*lowest).min(*base);
+        }
+        for (id, end) in &cut {
+            let partition = inner.partitions.entry(*id).or_default();
+            for (_, seen) in partition.batches.split_off(end) {
+                inner.place_of.remove(&seen.body);
+            }
+            partition.acked.split_off(end);
+            partition.floor = *end;
+            partition.shown.clear();
+        }
+        cut.into_iter().collect()
+    }
+
+    /// Where the batch that holds this offset ends, if it is known.
+    pub(crate) fn behind(&self, id: PartitionId, offset: i64) -> Option<i64> {
+        let inner = self.inner.lock();
+        let mut up_to = inner.partitions.get(&id)?.batches.range(..=offset);
+        let end = up_to.next_back()?.1.end;
+        (end > offset).then_some(end)
+    }
+
     /// First offsets of the leader epochs that were read.
     pub(crate) fn epochs(&self, id: PartitionId) -> Vec<(i32, i64)> {
         let inner = self.inner.lock();

@@ -29,6 +29,7 @@ mod machine;
 mod metadata;
 mod plan;
 mod process;
+mod rot;
 mod run;
 mod tap;
 mod trace;

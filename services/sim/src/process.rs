@@ -125,6 +125,16 @@ impl Process {
         closed.map(|s| s.shard).collect()
     }
 
+    /// Why a shard stays closed, if it does.
+    pub(crate) fn why_closed(&self, shard: tidemark_types::ShardId) -> Option<String> {
+        let shards = self.log.status().shards;
+        let mut of_shard = shards.into_iter().filter(|s| s.shard == shard);
+        of_shard.find_map(|s| match s.state {
+            ShardState::Closed { why } => Some(why),
+            _ => None,
+        })
+    }
+
     /// One line of where its shards stand.
     pub(crate) fn standing(&self) -> String {
         let shards = self.log.status().shards;

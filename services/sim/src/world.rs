@@ -1,7 +1,7 @@
 //! Everything of one run: machines, metadata, processes, what is known of them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -61,7 +61,6 @@ pub(crate) struct World {
     pub(crate) tasks: Tasks,
     processes: Mutex<Vec<Arc<Process>>>,
     numbers: AtomicU32,
-    gave_up: AtomicBool,
 }
 
 impl World {
@@ -92,7 +91,6 @@ impl World {
             tasks: Tasks::new(),
             processes: Mutex::default(),
             numbers: AtomicU32::new(0),
-            gave_up: AtomicBool::new(false),
             plan,
             clock,
             entropy,
@@ -107,15 +105,6 @@ impl World {
 
     pub(crate) fn next_number(&self) -> u32 {
         self.numbers.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// An operator gave a damaged range up: ends may lie lower than they did.
-    pub(crate) fn give_up(&self) {
-        self.gave_up.store(true, Ordering::Relaxed);
-    }
-
-    pub(crate) fn gave_up(&self) -> bool {
-        self.gave_up.load(Ordering::Relaxed)
     }
 
     pub(crate) const fn sources(&self) -> (&Clock, &Entropy) {

@@ -7,6 +7,7 @@ mod producer;
 mod reader;
 mod tail;
 
+pub(crate) use self::plain::round as write_once;
 pub(crate) use self::reader::{fetch, took};
 use std::sync::Arc;
 use std::time::Duration;

@@ -13,7 +13,8 @@ pub(super) async fn run(client: Client) {
     }
 }
 
-async fn round(client: &Client, number: u64) {
+/// One batch to some partition, sent once.
+pub(crate) async fn round(client: &Client, number: u64) {
     let Some(process) = client.pick() else { return };
     let Some(topic) = client.topic(&process, TOPIC).await else {
         return;

@@ -130,9 +130,7 @@ pub(crate) fn took(
         }
     };
     ledger.read(id, from, fetched.high_watermark.0, &batches);
-    if client.world.gave_up() {
-        // An operator gave a range up: the end may lie lower than it did.
-    } else if let Ok(now) = process.log.offsets(&TENANT, topic, index) {
+    if let Ok(now) = process.log.offsets(&TENANT, topic, index) {
         ledger.shown(id, now.leader_epoch, now.high_watermark.0);
     }
     let next = batches.last().map(|b| b.header().next_offset().0);

@@ -63,9 +63,6 @@ pub(super) async fn sample(client: Client) {
                 note!(client.world.trace, "p{} {standing}", process.number);
                 standings.insert(process.number, standing);
             }
-            if client.world.gave_up() {
-                continue;
-            }
             let Some(topic) = process.topics.cached(&TENANT, TOPIC) else {
                 continue;
             };
