@@ -16,11 +16,18 @@
 
 mod body;
 mod error;
+pub mod faulty;
+mod fs;
 mod key;
+mod metered;
+mod retrying;
 pub mod sim;
 mod store;
 
 pub use body::Body;
 pub use error::{BlobError, BlobErrorKind, Remedy};
+pub use fs::Fs;
 pub use key::{BadKey, BlobKey};
+pub use metered::{BlobMeter, Metered, Op, OpCounts};
+pub use retrying::{RetryPolicy, Retrying};
 pub use store::{BlobInfo, BlobStore, List, Listed, Page, Put, PutId, PutMode, checked_range};
