@@ -1,12 +1,10 @@
 //! Making batches, for producers that are not Kafka clients and for the log's own.
 
-use bytes::{BufMut, BytesMut};
-use tidemark_types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, limits};
+use tidemark_types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 
-use crate::checksum::crc32c;
-use crate::header::{Attributes, CRC_AT, CRC_FROM};
-use crate::varint::{put_varlong, varlong_len};
-use crate::{Batch, BatchError, BatchHeader, Compression, HEADER_BYTES, Header};
+use crate::encode::{Plain, Relative};
+use crate::header::Attributes;
+use crate::{Batch, BatchError, BatchHeader, Compression, Header};
 
 /// Gathers records into one batch with offsets from 0 on.
 #[derive(Debug)]
@@ -14,8 +12,7 @@ pub struct BatchBuilder {
     compression: Compression,
     attributes: Attributes,
     producer: (ProducerId, ProducerEpoch, i32),
-    /// The header's place, then the records as they are before compression.
-    plain: BytesMut,
+    plain: Plain,
     count: i32,
     base_timestamp: i64,
     max_timestamp: i64,
@@ -29,7 +26,7 @@ impl BatchBuilder {
             compression,
             attributes: Attributes::default(),
             producer: (ProducerId::NONE, ProducerEpoch(-1), -1),
-            plain: BytesMut::zeroed(HEADER_BYTES),
+            plain: Plain::new(),
             count: 0,
             base_timestamp: 0,
             max_timestamp: i64::MIN,
@@ -92,35 +89,13 @@ impl BatchBuilder {
         } else {
             self.base_timestamp
         };
-        let time_delta = timestamp.wrapping_sub(base);
-        let header_bytes = headers.iter().fold(0_usize, |sum, h| {
-            sum.saturating_add(part_len(Some(&h.key)) + part_len(h.value.as_deref()))
-        });
-        let body = (1 + varlong_len(time_delta) + varlong_len(i64::from(self.count)))
-            .saturating_add(part_len(key))
-            .saturating_add(part_len(value))
-            .saturating_add(varlong_len(to_i64(headers.len())))
-            .saturating_add(header_bytes);
-        let all = body.saturating_add(varlong_len(to_i64(body)));
-        if all > limits::BATCH_BYTES_MAX - self.plain.len().min(limits::BATCH_BYTES_MAX) {
-            return Err(BatchError::Encode(format!(
-                "a record of {body} bytes takes the batch over {} bytes",
-                limits::BATCH_BYTES_MAX
-            )));
-        }
-        let out = &mut self.plain;
-        out.reserve(all);
-        put_varlong(out, to_i64(body));
-        out.put_u8(0);
-        put_varlong(out, time_delta);
-        put_varlong(out, i64::from(self.count));
-        put_part(out, key);
-        put_part(out, value);
-        put_varlong(out, to_i64(headers.len()));
-        for h in headers {
-            put_part(out, Some(&h.key));
-            put_part(out, h.value.as_deref());
-        }
+        self.plain.push(&Relative {
+            time_delta: timestamp.wrapping_sub(base),
+            offset_delta: self.count,
+            key,
+            value,
+            headers,
+        })?;
         self.base_timestamp = base;
         self.max_timestamp = self.max_timestamp.max(timestamp);
         self.count += 1;
@@ -135,26 +110,10 @@ impl BatchBuilder {
         if self.count == 0 {
             return Err(BatchError::Encode("no records".to_owned()));
         }
-        let mut bytes = if self.compression == Compression::None {
-            self.plain
-        } else {
-            let packed = self.compression.compress(&self.plain[HEADER_BYTES..])?;
-            let mut bytes = BytesMut::with_capacity(HEADER_BYTES + packed.len());
-            bytes.put_bytes(0, HEADER_BYTES);
-            bytes.put_slice(&packed);
-            bytes
-        };
-        if bytes.len() > limits::BATCH_BYTES_MAX {
-            return Err(BatchError::Encode(format!(
-                "{} bytes compressed, {} allowed",
-                bytes.len(),
-                limits::BATCH_BYTES_MAX
-            )));
-        }
         let (producer_id, producer_epoch, base_sequence) = self.producer;
         let header = BatchHeader {
             base_offset: Offset(0),
-            size: bytes.len(),
+            size: 0,
             leader_epoch: LeaderEpoch(-1),
             crc: 0,
             attributes: self.attributes.with_compression(self.compression),
@@ -166,28 +125,6 @@ impl BatchBuilder {
             base_sequence,
             record_count: self.count,
         };
-        bytes[..HEADER_BYTES].copy_from_slice(&header.encode());
-        let crc = crc32c(&bytes[CRC_FROM..]);
-        bytes[CRC_AT..CRC_FROM].copy_from_slice(&crc.to_be_bytes());
-        Batch::parse_trusted(bytes.freeze())
+        self.plain.into_batch(header)
     }
-}
-
-fn put_part(out: &mut BytesMut, part: Option<&[u8]>) {
-    match part {
-        None => put_varlong(out, -1),
-        Some(bytes) => {
-            put_varlong(out, to_i64(bytes.len()));
-            out.put_slice(bytes);
-        }
-    }
-}
-
-fn part_len(part: Option<&[u8]>) -> usize {
-    part.map_or(1, |bytes| varlong_len(to_i64(bytes.len())) + bytes.len())
-}
-
-/// Lengths of slices fit: none is over `isize::MAX`.
-fn to_i64(len: usize) -> i64 {
-    i64::try_from(len).unwrap_or(i64::MAX)
 }

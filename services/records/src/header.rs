@@ -104,6 +104,10 @@ impl Attributes {
         Self(self.0 | LOG_APPEND_TIME_BIT)
     }
 
+    pub(crate) const fn with_delete_horizon(self) -> Self {
+        Self(self.0 | DELETE_HORIZON_BIT)
+    }
+
     pub(crate) const fn with_transactional(self) -> Self {
         Self(self.0 | TRANSACTIONAL_BIT)
     }

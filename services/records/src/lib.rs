@@ -18,10 +18,12 @@ mod batch;
 mod builder;
 mod checksum;
 mod codec;
+mod encode;
 mod error;
 mod header;
 mod partitioner;
 mod record;
+mod rewrite;
 mod split;
 mod varint;
 
@@ -32,4 +34,5 @@ pub use error::BatchError;
 pub use header::{Attributes, BatchHeader, HEADER_BYTES, TimestampType};
 pub use partitioner::{murmur2, partition_for_key};
 pub use record::{Header, Record, Records, records};
+pub use rewrite::Rewritten;
 pub use split::{Split, split};

@@ -13,5 +13,6 @@ mod corpus;
 mod hostile;
 mod memory;
 mod oracle;
+mod rewrite;
 mod rules;
 mod samples;
