@@ -8,7 +8,7 @@ const LAYERS: &[&[&str]] = &[
     &["types", "golden", "fdb-client"],
     &["runtime", "wire"],
     &["records", "telemetry", "meta", "journal", "blob"],
-    &["migrations", "lease", "lognode", "topics"],
+    &["compaction", "migrations", "lease", "lognode", "topics"],
     &["log"],
     &["groups"],
     &["gateway-kafka", "gateway-http"],
