@@ -5,6 +5,9 @@
 mod any_body;
 mod bad_input;
 mod bytes;
+#[path = "../../fuzz/checks.rs"]
+mod checks;
+mod fuzzed;
 mod groups;
 mod produce;
 mod read;
