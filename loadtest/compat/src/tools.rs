@@ -127,7 +127,7 @@ pub fn javascript() -> Result<PathBuf, Missing> {
     Ok(dir)
 }
 
-/// A Java class path with the compiled client.
+/// A Java class path with the compiled programs of `clients/java/src`.
 ///
 /// # Errors
 /// When a JDK, Maven or the client library cannot be had.
@@ -149,9 +149,17 @@ pub fn java() -> Result<String, Missing> {
     javac
         .args(["-cp", &class_path, "-d"])
         .arg(dir.join("classes"))
-        .arg(clients().join("java/src/Client.java"));
+        .args(java_sources());
     run(&mut javac, "a JDK (javac)")?;
     Ok(class_path)
+}
+
+fn java_sources() -> Vec<PathBuf> {
+    let files = std::fs::read_dir(clients().join("java/src")).expect("the sources are in the tree");
+    files
+        .map(|file| file.expect("the sources can be listed").path())
+        .filter(|path| path.extension().is_some_and(|e| e == "java"))
+        .collect()
 }
 
 /// The Python clients' sources.

@@ -25,6 +25,8 @@ mod handler;
 mod handlers;
 mod memory;
 mod meter;
+#[cfg(test)]
+mod oracle;
 mod quiet;
 mod resolve;
 mod sessions;

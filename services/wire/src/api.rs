@@ -94,6 +94,32 @@ macro_rules! apis {
             None
         }
 
+        /// Reads a message of any API, a request or an answer, and gives all its fields in `Debug`'s form and the bytes it is
+        /// written as: for tests that compare codecs. `None` for keys that have no message types here.
+        pub fn inspect(
+            key: i16,
+            version: i16,
+            mut body: Bytes,
+            is_request: bool,
+        ) -> Option<Result<(String, Bytes), WireError>> {
+            $(if key == ApiKey::$api as i16 {
+                let mut again = BytesMut::new();
+                let read = if is_request {
+                    decode::<g::$request>(body, version).and_then(|message| {
+                        Request::write(&message, &mut again, version)?;
+                        Ok(format!("{message:?}"))
+                    })
+                } else {
+                    <g::$response as Response>::read(&mut body, version).and_then(|message| {
+                        Response::write(&message, &mut again, version)?;
+                        Ok(format!("{message:?}"))
+                    })
+                };
+                return Some(read.map(|fields| (fields, again.freeze())));
+            })*
+            None
+        }
+
         /// Reads a request of any API as a handler gets it and gives it to `look` with the bytes it says it keeps, for tests
         /// that measure. `None` for keys that have no request type here.
         pub fn with_trimmed(

@@ -344,11 +344,22 @@ mod tests {
             let ours = answer(version);
             let encoded = ours.clone().encode(version, 77).unwrap();
             let theirs = decoded(&encoded, version);
+            assert_eq!(ours.session_id, theirs.session_id);
             let topic = &theirs.responses[0];
+            assert_eq!(
+                (&topic.topic, topic.topic_id),
+                (&ours.topics[0].name, ours.topics[0].id)
+            );
             for (a, b) in ours.topics[0].partitions.iter().zip(&topic.partitions) {
                 assert_eq!((a.index, a.error_code), (b.partition_index, b.error_code));
                 assert_eq!(a.high_watermark, b.high_watermark);
+                assert_eq!(a.last_stable_offset, b.last_stable_offset);
                 assert_eq!(a.log_start, b.log_start_offset);
+                let aborted = b.aborted_transactions.as_ref().map(|all| {
+                    let pairs = all.iter().map(|t| (t.producer_id, t.first_offset));
+                    pairs.collect::<Vec<_>>()
+                });
+                assert_eq!(a.aborted, aborted);
                 assert_eq!(Bytes::from(a.records.concat()), b.records.clone().unwrap());
             }
             let leader = &topic.partitions[1].current_leader;

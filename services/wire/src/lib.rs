@@ -17,7 +17,7 @@ mod held;
 pub mod limits;
 pub mod produce;
 
-pub use api::{Request, Response, decode, decode_trimmed, reencode, with_trimmed};
+pub use api::{Request, Response, decode, decode_trimmed, inspect, reencode, with_trimmed};
 pub use encode::{Encoded, encode_response};
 pub use header::RequestHeader;
 pub use held::Held;

@@ -7,7 +7,9 @@
 mod clients;
 mod crash;
 mod damage;
+mod fields;
 mod fsck;
 mod hostile;
+mod messages;
 mod process;
 mod quickstart;
