@@ -8,8 +8,8 @@
 //!
 //! # Cancellation
 //! When the peer has gone, requests that merely wait for others (fetch, join) are dropped. When the connection is
-//! asked to end, a waiting fetch is answered with what there is, a join or sync is dropped: its client finds
-//! the coordinator again. Writes run to their end (J9).
+//! asked to end, a waiting fetch is answered with what there is, a join or sync with an error that lets its client
+//! find the coordinator again. Writes run to their end (J9).
 
 mod read;
 mod write;
@@ -292,11 +292,6 @@ impl Conn {
             match entry.waits {
                 Waits::No => std::future::pending().await,
                 Waits::UntilStop => self.gone.cancelled().await,
-                Waits::UntilEnd => tokio::select! {
-                    biased;
-                    () = self.gone.cancelled() => {}
-                    () = self.peer.stop.cancelled() => {}
-                },
             }
         };
         tokio::select! {

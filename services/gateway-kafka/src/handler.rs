@@ -28,9 +28,8 @@ pub(crate) struct Peer {
 pub(crate) enum Waits {
     /// It runs to its end: the outcome of a write matters to more than its client.
     No,
-    /// It is dropped when its client has gone or the connection is to end.
-    UntilEnd,
-    /// It is dropped when its client has gone; when the connection is to end it answers with what there is.
+    /// It is dropped when its client has gone; when the connection is to end it answers with what there is, or with
+    /// an error that can be retried.
     UntilStop,
 }
 

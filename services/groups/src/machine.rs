@@ -147,11 +147,6 @@ impl Machine {
         self.members.is_empty() && self.pending.is_empty() && self.timer.is_none()
     }
 
-    /// Whether nobody ever joined.
-    pub(crate) const fn is_new(&self) -> bool {
-        self.announced == 0
-    }
-
     /// `consumer`, …; empty for a group that only commits offsets.
     pub(crate) fn protocol_type(&self) -> &str {
         self.protocol_type.as_deref().unwrap_or_default()

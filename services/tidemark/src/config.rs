@@ -100,7 +100,7 @@ settings! {
     }
     /// Topics that clients create.
     topics: TopicSettings {
-        /// Whether a Kafka client's metadata request creates a topic it names.
+        /// Whether a Kafka client's metadata request, or a produce over HTTP, creates a topic it names.
         auto_create: bool = true;
         /// Partitions of a topic that was created without a count.
         partitions: i32 = 1;

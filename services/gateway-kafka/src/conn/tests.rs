@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use futures_util::FutureExt;
+use tidemark_wire::KafkaString;
+use tidemark_wire::messages::join_group_request::JoinGroupRequestProtocol;
 use tidemark_wire::messages::{
     ApiVersionsRequestData, DescribeClusterRequestData, DescribeClusterResponseData,
+    JoinGroupRequestData, SyncGroupRequestData,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinHandle;
@@ -203,7 +206,6 @@ async fn stopping_answers_what_was_asked_and_ends() {
 
 #[tokio::test(start_paused = true)]
 async fn stopping_answers_a_waiting_fetch_with_what_there_is() {
-    use tidemark_wire::KafkaString;
     use tidemark_wire::messages::FetchRequestData;
     use tidemark_wire::messages::fetch_request::{FetchPartition, FetchTopic};
 
@@ -233,14 +235,8 @@ async fn stopping_answers_a_waiting_fetch_with_what_there_is() {
     assert!(matches!(client.end().await, End::Asked));
 }
 
-#[tokio::test(start_paused = true)]
-async fn stopping_drops_a_waiting_join() {
-    use tidemark_wire::KafkaString;
-    use tidemark_wire::messages::JoinGroupRequestData;
-    use tidemark_wire::messages::join_group_request::JoinGroupRequestProtocol;
-
-    let mut client = connect().await;
-    let join = JoinGroupRequestData {
+fn join_group() -> JoinGroupRequestData {
+    JoinGroupRequestData {
         group_id: KafkaString::from_static("g"),
         session_timeout_ms: 30_000,
         rebalance_timeout_ms: 60_000,
@@ -250,12 +246,51 @@ async fn stopping_drops_a_waiting_join() {
             ..Default::default()
         }],
         ..Default::default()
-    };
+    }
+}
+
+/// Kafka's NOT_COORDINATOR: the client asks who coordinates the group and sends its request there.
+const NOT_COORDINATOR: i16 = 16;
+
+#[tokio::test(start_paused = true)]
+async fn stopping_sends_a_waiting_join_elsewhere() {
+    let mut client = connect().await;
     // Version 3 joins at once; the first rebalance of a group waits for more members.
-    client.io.write_all(&frame(&join, 3)).await.unwrap();
+    client.io.write_all(&frame(&join_group(), 3)).await.unwrap();
     client.settle().await;
+    assert!(client.io.read_u8().now_or_never().is_none());
     client.stop.cancel();
+    let joined = answer::<JoinGroupRequestData>(client.answer_frame().await, 3);
+    assert_eq!(joined.error_code, NOT_COORDINATOR);
     assert!(matches!(client.end().await, End::Asked));
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_sends_a_waiting_sync_elsewhere() {
+    let mut first = connect().await;
+    let mut second = connect_to(&first.shared);
+    for client in [&mut first, &mut second] {
+        client.io.write_all(&frame(&join_group(), 3)).await.unwrap();
+    }
+    let leader = answer::<JoinGroupRequestData>(first.answer_frame().await, 3);
+    let follower = answer::<JoinGroupRequestData>(second.answer_frame().await, 3);
+    let (mut waits, me) = match leader.leader == leader.member_id {
+        true => (second, follower),
+        false => (first, leader),
+    };
+    let sync = SyncGroupRequestData {
+        group_id: KafkaString::from_static("g"),
+        generation_id: me.generation_id,
+        member_id: me.member_id,
+        ..Default::default()
+    };
+    waits.io.write_all(&frame(&sync, 3)).await.unwrap();
+    waits.settle().await;
+    assert!(waits.io.read_u8().now_or_never().is_none());
+    waits.stop.cancel();
+    let synced = answer::<SyncGroupRequestData>(waits.answer_frame().await, 3);
+    assert_eq!(synced.error_code, NOT_COORDINATOR);
+    assert!(matches!(waits.end().await, End::Asked));
 }
 
 #[tokio::test(start_paused = true)]
@@ -338,7 +373,6 @@ async fn pipelined_produces_keep_their_order() {
 
 #[tokio::test(start_paused = true)]
 async fn large_fetches_held_open_stay_within_the_bounds() {
-    use tidemark_wire::KafkaString;
     use tidemark_wire::messages::FetchRequestData;
     use tidemark_wire::messages::fetch_request::{FetchPartition, FetchTopic};
 

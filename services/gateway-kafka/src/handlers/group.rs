@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tidemark_groups::GroupError;
 use tidemark_topics::Topic;
 use tidemark_types::{Coded, ErrorCode};
 use tidemark_wire::{KafkaString, KafkaUuid};
@@ -16,6 +17,19 @@ pub(super) const TOPIC_IDS: i16 = 10;
 /// Kafka's code of an outcome: 0 for none.
 pub(super) fn code<E: Coded>(outcome: Result<(), E>) -> i16 {
     outcome.err().map_or(0, |e| e.code().kafka())
+}
+
+/// Waits for the coordinator. When the connection is to end the client is sent to look for the coordinator again, as
+/// by a Kafka broker that shuts down: it rejoins with the member id it has.
+pub(super) async fn unless_stopped<T>(
+    call: &Call,
+    waiting: impl Future<Output = Result<T, GroupError>>,
+) -> Result<T, GroupError> {
+    tokio::select! {
+        biased;
+        outcome = waiting => outcome,
+        () = call.stop.cancelled() => Err(GroupError::NotCoordinator),
+    }
 }
 
 /// A string as the coordinator takes it.

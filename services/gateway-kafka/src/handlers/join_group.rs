@@ -9,7 +9,7 @@ use tidemark_wire::messages::{
     JoinGroupRequestData, JoinGroupResponseData, JoinGroupResponseMember,
 };
 
-use super::group::{maybe, text};
+use super::group::{maybe, text, unless_stopped};
 use crate::Ctx;
 use crate::handler::{Call, Handler, Waits};
 
@@ -28,7 +28,7 @@ impl Handler for JoinGroup {
     const MAX: i16 = 9;
     const NOTES: &'static str =
         "An empty group gathers its first members for groups.initial_rebalance_delay.";
-    const WAITS: Waits = Waits::UntilEnd;
+    const WAITS: Waits = Waits::UntilStop;
 
     async fn handle(
         ctx: &Ctx,
@@ -36,7 +36,8 @@ impl Handler for JoinGroup {
         request: JoinGroupRequestData,
     ) -> JoinGroupResponseData {
         let asked = request.member_id.clone();
-        match ctx.groups.join(&call.tenant, neutral(call, request)).await {
+        let joining = ctx.groups.join(&call.tenant, neutral(call, request));
+        match unless_stopped(call, joining).await {
             Ok(joined) => answer(joined),
             Err(error) => JoinGroupResponseData {
                 error_code: error.code().kafka(),

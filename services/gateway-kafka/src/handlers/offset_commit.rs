@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidemark_groups::{CommitRequest, CommittedOffset, OffsetToCommit};
+use tidemark_groups::{CommitRequest, CommittedOffset, GroupError, OffsetToCommit};
 use tidemark_types::{Coded, ErrorCode, LeaderEpoch, Offset, PartitionIndex};
 use tidemark_wire::messages::{
     OffsetCommitRequestData, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
@@ -12,6 +12,9 @@ use tidemark_wire::messages::{
 use super::group::{maybe, text, topic};
 use crate::Ctx;
 use crate::handler::{Call, Handler};
+
+/// First version whose clients know that a group may not exist.
+const KNOWS_NOT_FOUND: i16 = 9;
 
 pub(super) struct OffsetCommit;
 
@@ -43,6 +46,10 @@ impl Handler for OffsetCommit {
         };
         let mut outcomes = match ctx.groups.commit_offsets(&call.tenant, commit).await {
             Ok(outcomes) => Ok(outcomes.into_iter()),
+            // KIP-848: older versions cannot be told that there is no such group.
+            Err(GroupError::NotFound) if call.version < KNOWS_NOT_FOUND => {
+                Err(ErrorCode::IllegalGeneration.kafka())
+            }
             Err(error) => Err(error.code().kafka()),
         };
         for partition in topics.iter_mut().flat_map(|t| &mut t.partitions) {
@@ -170,5 +177,32 @@ mod tests {
             assert_eq!(old.topics[0].partitions[0].error_code, 22);
         }
         assert_eq!(fetched(&ctx, &topic).await, -1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_generation_of_nobody_is_refused_as_kafka_does() {
+        for version in 2..=10 {
+            let ctx = ctx().await;
+            let topic = create_topic(&ctx, "orders").await;
+            for (generation, member) in [(0, ""), (0, "m"), (5, "m")] {
+                let mut request = commit(&topic, version, 9);
+                request.generation_id_or_member_epoch = generation;
+                request.member_id = KafkaString::from_static(member);
+                let nobody = call(&ctx, &request, version).await;
+                let expected = if version < 9 { 22 } else { 69 };
+                assert_eq!(nobody.topics[0].partitions[0].error_code, expected);
+                assert_eq!(fetched(&ctx, &topic).await, -1);
+            }
+            // A group that has offsets and never had members.
+            call(&ctx, &commit(&topic, version, 3), version).await;
+            for (generation, member) in [(0, ""), (0, "m"), (5, "m")] {
+                let mut request = commit(&topic, version, 9);
+                request.generation_id_or_member_epoch = generation;
+                request.member_id = KafkaString::from_static(member);
+                let stranger = call(&ctx, &request, version).await;
+                assert_eq!(stranger.topics[0].partitions[0].error_code, 25);
+            }
+            assert_eq!(fetched(&ctx, &topic).await, 3);
+        }
     }
 }

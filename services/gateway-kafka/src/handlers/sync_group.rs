@@ -4,7 +4,7 @@ use tidemark_groups::SyncRequest;
 use tidemark_types::Coded;
 use tidemark_wire::messages::{SyncGroupRequestData, SyncGroupResponseData};
 
-use super::group::{maybe, text};
+use super::group::{maybe, text, unless_stopped};
 use crate::Ctx;
 use crate::handler::{Call, Handler, Waits};
 
@@ -17,7 +17,7 @@ impl Handler for SyncGroup {
     type Request = SyncGroupRequestData;
     const MIN: i16 = 0;
     const MAX: i16 = 5;
-    const WAITS: Waits = Waits::UntilEnd;
+    const WAITS: Waits = Waits::UntilStop;
 
     async fn handle(
         ctx: &Ctx,
@@ -36,7 +36,7 @@ impl Handler for SyncGroup {
                 .map(|a| (text(&a.member_id), a.assignment))
                 .collect(),
         };
-        match ctx.groups.sync(&call.tenant, neutral).await {
+        match unless_stopped(call, ctx.groups.sync(&call.tenant, neutral)).await {
             Ok(synced) => {
                 let named = call.version >= NAMES_PROTOCOL;
                 SyncGroupResponseData {

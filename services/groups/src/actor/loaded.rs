@@ -43,6 +43,11 @@ impl Loaded {
         }
     }
 
+    /// Whether there is such a group: stored, about to be, or with members.
+    pub(super) fn exists(&self) -> bool {
+        self.row.is_some() || !self.batch.is_empty() || !self.machine.is_idle()
+    }
+
     pub(super) fn join(
         &mut self,
         at: At,
@@ -116,10 +121,6 @@ impl Loaded {
                 self.machine.protocol_type().to_owned(),
             )
         })
-    }
-
-    fn exists(&self) -> bool {
-        self.row.is_some() || !self.machine.is_idle()
     }
 
     /// When a group that nothing happens in may be unloaded: one that does not exist, at once.

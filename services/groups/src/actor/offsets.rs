@@ -31,6 +31,10 @@ impl Batch {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.offsets.is_empty()
+    }
+
     fn is_full(&self) -> bool {
         self.offsets.len() >= OFFSETS_PER_TXN_MAX || self.waiting.len() >= OFFSETS_PER_TXN_MAX
     }
@@ -47,7 +51,11 @@ impl Actor {
             let _ = answer.send(Err(unloaded()));
             return;
         };
-        if let Err(why) = group.machine.admit_commit(at, &request) {
+        let admitted = match request.generation {
+            0.. if !group.exists() => Err(GroupError::NotFound),
+            _ => group.machine.admit_commit(at, &request),
+        };
+        if let Err(why) = admitted {
             let _ = answer.send(Err(why)); // K7: alone
             return;
         }

@@ -18,7 +18,6 @@ impl Machine {
             // K7: without a generation only into a group without members.
             return match request.generation {
                 ..0 => Ok(()),
-                _ if self.is_new() => Err(GroupError::IllegalGeneration),
                 _ => Err(GroupError::UnknownMemberId),
             };
         }
