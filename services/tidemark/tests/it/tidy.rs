@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["log"],
     &["groups"],
     &["gateway-kafka", "gateway-http"],
-    &["tidemark", "sim", "compat"],
+    &["tidemark", "sim", "compat", "loadtest"],
 ];
 
 /// Dependencies that have one home each.
@@ -22,7 +22,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("kacrab-protocol", &["wire"]),
     ("axum", &["gateway-http"]),
     ("rustix", &["lognode", "tidemark"]),
-    ("clap", &["tidemark"]),
+    ("clap", &["tidemark", "loadtest"]),
     ("prometheus", &["telemetry"]),
 ];
 

@@ -1,0 +1,63 @@
+//! When records are to be sent.
+//!
+//! An open loop's schedule does not know the server: record *i* is due at `start + i / rate`, however long earlier
+//! ones took, and its latency counts from then. A server that stalls for a second is charged that second by every
+//! record that was due meanwhile (no coordinated omission).
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A producer's schedule.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    start: Instant,
+    /// Records a second; `None` for a closed loop.
+    rate: Option<f64>,
+}
+
+impl Pace {
+    /// A schedule of one of `producers` that together make `rate` records a second. Their starts are spread over one
+    /// interval, so that they do not all send at the same moment.
+    #[must_use]
+    pub fn new(start: Instant, rate: Option<f64>, producer: u32, producers: u32) -> Self {
+        let rate = rate.map(|all| all / f64::from(producers.max(1)));
+        let share = f64::from(producer) / f64::from(producers.max(1));
+        let delay = rate.map_or(0.0, |r| share / r);
+        Self {
+            start: start + Duration::from_secs_f64(delay),
+            rate,
+        }
+    }
+
+    /// When record `index` is due; `None` in a closed loop, where it is due when there is room for it.
+    #[must_use]
+    pub fn due(&self, index: u64) -> Option<Instant> {
+        let rate = self.rate?;
+        #[expect(clippy::cast_precision_loss, reason = "exact below 2^53 records")]
+        let after = index as f64 / rate;
+        Some(self.start + Duration::from_secs_f64(after))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_schedule_goes_on_whatever_the_server_does() {
+        let start = tidemark_runtime::Clock::system().now();
+        let pace = Pace::new(start, Some(1000.0), 0, 2);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(pace.due(0), Some(start));
+        assert_eq!(pace.due(1500), Some(start + Duration::from_secs(3)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn producers_of_one_rate_take_turns() {
+        let start = tidemark_runtime::Clock::system().now();
+        let second = Pace::new(start, Some(1000.0), 1, 2);
+        assert_eq!(second.due(0), Some(start + Duration::from_millis(1)));
+        assert_eq!(Pace::new(start, None, 1, 2).due(7), None);
+    }
+}
