@@ -21,6 +21,8 @@ mod fs;
 mod key;
 mod metered;
 mod retrying;
+#[cfg(feature = "s3")]
+pub mod s3;
 pub mod sim;
 mod store;
 

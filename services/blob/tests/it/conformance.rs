@@ -134,7 +134,11 @@ pub(crate) async fn replacing_is_whole(env: Env) {
     };
     let reader = async {
         for _ in 0..10 {
-            let seen = env.store.get(&key("a"), 0..10_000).await.unwrap();
+            let seen = match env.store.get(&key("a"), 0..10_000).await {
+                // A server may answer one version's bytes with another's checksum: that is noticed.
+                Err(error) if error.kind() == BlobErrorKind::Corrupt => continue,
+                other => other.unwrap(),
+            };
             assert!(
                 (0..6).any(|seed| seen == pattern(10_000, seed)),
                 "a mixture"

@@ -1,5 +1,6 @@
 //! The engines the suite runs on.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,15 +14,20 @@ use tidemark_runtime::{Clock, Entropy};
 pub(crate) struct Env {
     pub(crate) store: Arc<dyn BlobStore>,
     pub(crate) entropy: Entropy,
-    _below: Option<TempDir>,
+    /// What the engine stands on: a folder, a server.
+    below: Box<dyn Any + Send>,
 }
 
 impl Env {
     fn over(store: Arc<dyn BlobStore>) -> Self {
+        Self::held_by(store, Box::new(()))
+    }
+
+    pub(crate) fn held_by(store: Arc<dyn BlobStore>, below: Box<dyn Any + Send>) -> Self {
         Self {
             store,
             entropy: Entropy::seeded(1),
-            _below: None,
+            below,
         }
     }
 
@@ -91,19 +97,13 @@ pub(crate) async fn retrying_in_a_storm() -> Option<Env> {
 pub(crate) async fn fs() -> Option<Env> {
     let folder = TempDir::new().unwrap();
     let store = Arc::new(Fs::open(&folder.path().join("objects")).unwrap());
-    Some(Env {
-        _below: Some(folder),
-        ..Env::over(store)
-    })
+    Some(Env::held_by(store, Box::new(folder)))
 }
 
 /// As the service builds it.
 pub(crate) async fn decorated_fs() -> Option<Env> {
     let env = fs().await?;
-    Some(Env {
-        store: decorated(Arc::clone(&env.store)),
-        ..env
-    })
+    Some(Env::held_by(decorated(env.store), env.below))
 }
 
 /// The decorators of the service around an engine.

@@ -3,14 +3,22 @@
 
 mod conformance;
 mod engines;
+#[cfg(feature = "s3")]
+mod s3_faults;
+#[cfg(feature = "s3")]
+mod scripted;
+#[cfg(feature = "s3")]
+mod unusable;
+#[cfg(feature = "s3")]
+mod versity;
 
 macro_rules! conformance {
-    ($engine:ident, $attribute:meta: $($test:ident)*) => {
+    ($engine:ident = $env:path, $attribute:meta: $($test:ident)*) => {
         mod $engine {
             $(
                 #[$attribute]
                 async fn $test() {
-                    if let Some(env) = crate::engines::$engine().await {
+                    if let Some(env) = $env().await {
                         crate::conformance::$test(env).await;
                     }
                 }
@@ -21,11 +29,17 @@ macro_rules! conformance {
 
 macro_rules! on_every_engine {
     ($($test:ident)*) => {
-        conformance!(sim, tokio::test(start_paused = true): $($test)*);
-        conformance!(faulty_without_faults, tokio::test(start_paused = true): $($test)*);
-        conformance!(retrying_in_a_storm, tokio::test(start_paused = true): $($test)*);
-        conformance!(fs, tokio::test: $($test)*);
-        conformance!(decorated_fs, tokio::test: $($test)*);
+        conformance!(sim = crate::engines::sim, tokio::test(start_paused = true): $($test)*);
+        conformance!(faulty_without_faults = crate::engines::faulty_without_faults, tokio::test(start_paused = true): $($test)*);
+        conformance!(retrying_in_a_storm = crate::engines::retrying_in_a_storm, tokio::test(start_paused = true): $($test)*);
+        conformance!(fs = crate::engines::fs, tokio::test: $($test)*);
+        conformance!(decorated_fs = crate::engines::decorated_fs, tokio::test: $($test)*);
+        #[cfg(feature = "s3")]
+        conformance!(versitygw = crate::versity::versitygw, tokio::test: $($test)*);
+        #[cfg(feature = "s3")]
+        conformance!(decorated_versitygw = crate::versity::decorated_versitygw, tokio::test: $($test)*);
+        #[cfg(feature = "s3")]
+        conformance!(named_s3 = crate::versity::named_s3, tokio::test: $($test)*);
     };
 }
 

@@ -20,6 +20,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("fjall", &["meta"]),
     ("foundationdb", &["meta"]),
     ("kacrab-protocol", &["wire"]),
+    ("aws-sdk-s3", &["blob"]),
+    ("aws-config", &["blob"]),
     ("axum", &["gateway-http"]),
     ("rustix", &["lognode", "tidemark"]),
     ("clap", &["tidemark", "loadtest"]),
