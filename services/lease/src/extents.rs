@@ -21,6 +21,8 @@ pub(crate) struct TooFew {
     pub(crate) needed: usize,
     pub(crate) answered: usize,
     pub(crate) last: String,
+    /// A node that is needed has no room.
+    pub(crate) full: bool,
 }
 
 pub(crate) fn extent_of(
@@ -59,6 +61,7 @@ pub(crate) async fn place(
             needed,
             answered: replicas.len(),
             last: format!("{} log nodes are known", nodes.len()),
+            full: false,
         });
     }
     replicas.truncate(inner.config.copies);
@@ -90,9 +93,11 @@ pub(crate) async fn open(
     let nodes = extent.replicas.nodes().iter().copied();
     let mut lost = Vec::new();
     let mut last = String::new();
+    let mut full = false;
     for (node, answer) in nodes.zip(answers.await) {
         if let Err(error) = answer {
             last = error.to_string();
+            full |= matches!(error, ReplicaError::Full(_));
             lost.push(node);
         }
     }
@@ -103,6 +108,7 @@ pub(crate) async fn open(
             needed,
             answered,
             last,
+            full,
         });
     }
     Ok(lost)

@@ -69,7 +69,15 @@ async fn attempt(inner: &Inner, claimed: &Claimed) -> Result<Taken, Failed> {
     };
     let extent = extent_of(ownership.shard, index, &row).map_err(TakeError::Store)?;
     let writer = start_writer(inner, &ownership, extent).await;
-    let writer = writer.map_err(|few| Failed::StartOver(too_few_nodes(&ownership, index, few)))?;
+    let writer = writer.map_err(|few| {
+        // Another T1 at once makes no room.
+        let start = if few.full {
+            Failed::GiveUp
+        } else {
+            Failed::StartOver
+        };
+        start(too_few_nodes(&ownership, index, few))
+    })?;
     let reader = Reader::mutated(inner.nodes.clone(), inner.config.mutation);
     let (older, replay) = split(inner, &ownership, index, &reader).await?;
     Ok(Taken {

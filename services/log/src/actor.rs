@@ -19,6 +19,9 @@ use crate::status::ShardState;
 /// How often every topic with state is looked up, in case its deletion was missed.
 const AUDIT_PERIOD: Duration = Duration::from_secs(60 * 60);
 
+/// An ownership this long was a success: the next takeover is tried at once again.
+const STEADY: Duration = Duration::from_secs(30);
+
 /// Runs one shard until the process stops.
 pub(crate) async fn run(
     env: Arc<Env>,
@@ -37,11 +40,15 @@ pub(crate) async fn run(
         match taken {
             Ok(owner) => {
                 audit.notify_one();
-                backoff = retries();
+                let began = env.clock.now();
                 match owner.run(&mut inbox, &stop).await {
                     Ended::Stopped => break,
                     Ended::Lost(why) => {
                         tracing::info!(shard = %shard.id, "take shard again: {why}");
+                        // An ownership that ended at once is no reason for haste: its cause, a full disk, is still there.
+                        if env.clock.now().duration_since(began) >= STEADY {
+                            backoff = retries();
+                        }
                     }
                 }
             }

@@ -17,6 +17,7 @@ use tidemark_types::{Lsn, PartitionId};
 use crate::error::ReadError;
 use crate::head::Head;
 use crate::index::ReadableExtent;
+use crate::maps::Maps;
 use crate::owner::stored;
 use crate::view::StoredBatch;
 
@@ -67,6 +68,8 @@ impl ColdFrame {
 /// The kept frames of all shards, first in, first out.
 #[derive(Debug)]
 pub(crate) struct ColdCache {
+    /// What is known of sealed extents.
+    pub(crate) maps: Maps,
     bytes_max: usize,
     kept: Mutex<Kept>,
 }
@@ -86,8 +89,9 @@ const fn key(extent: ExtentId, lsn: Lsn) -> (ExtentKey, u64) {
 }
 
 impl ColdCache {
-    pub(crate) fn new(bytes_max: usize) -> Self {
+    pub(crate) fn new(bytes_max: usize, maps: Maps) -> Self {
         Self {
+            maps,
             bytes_max,
             kept: Mutex::default(),
         }

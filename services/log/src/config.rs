@@ -15,6 +15,8 @@ pub struct LogConfig {
     pub tail_cache_bytes: usize,
     /// Bytes of older frames kept after they were read back from the journal, shared by all shards.
     pub cold_cache_bytes: usize,
+    /// Bytes of sealed extents' indexes kept in memory, shared by all shards; the newest stays whatever its size.
+    pub index_cache_bytes: usize,
     /// An extent rolls when its frames take this many bytes.
     pub roll_bytes: u64,
     /// An extent that cannot roll takes appends until its frames take this many bytes; above `roll_bytes`.
@@ -53,6 +55,8 @@ impl Default for LogConfig {
             shards: limits::SHARDS_DEFAULT,
             tail_cache_bytes: 64 << 20,
             cold_cache_bytes: 32 << 20,
+            // An index of a full extent of 1 KiB batches takes about 12 MB, one of 128 KiB batches 100 kB.
+            index_cache_bytes: 32 << 20,
             roll_bytes: limits::EXTENT_ROLL_BYTES,
             extent_bytes_max: limits::EXTENT_BYTES_MAX,
             roll_age: Duration::from_millis(limits::EXTENT_ROLL_MS),

@@ -12,12 +12,15 @@ use tidemark_runtime::FastMap;
 use tidemark_types::{Lsn, Offset, PartitionId};
 
 use crate::head::{BatchEntry, Head};
+use crate::maps::What;
 use crate::state::CommittedState;
 
 /// Bytes of the extent between two marks of one partition, at first.
 const STEP_BYTES: u64 = 128 << 10;
 /// Marks of one partition in one extent at the most: at that many, every second one goes and the step doubles.
 const MARKS_MAX: usize = 256;
+/// What an entry of a hash map costs beside itself at the usual fill.
+const HASH_BYTES: usize = 16;
 
 /// A position: batches from `offset` on are at `lsn` or later, and up to the next mark none is later than
 /// `max_timestamp`.
@@ -94,6 +97,13 @@ impl Index {
         }
     }
 
+    /// Memory it takes, about.
+    fn bytes(&self) -> usize {
+        let marks = self.partitions.values().map(|p| p.marks.capacity());
+        let entry = size_of::<(PartitionId, Sparse)>() + HASH_BYTES;
+        size_of::<Mark>() * marks.sum::<usize>() + entry * self.partitions.len()
+    }
+
     /// Where to start reading for `offset`. `None`: the extent holds nothing of the partition.
     pub(crate) fn seek(&self, partition: PartitionId, offset: Offset) -> Option<Lsn> {
         let marks = &self.partitions.get(&partition)?.marks;
@@ -157,6 +167,25 @@ impl ReadableExtent {
 
     pub(crate) fn set_end(&self, end: Lsn) {
         self.end.store(end.0, Ordering::Release);
+    }
+
+    /// Memory that what is known takes, about.
+    pub(crate) fn known_bytes(&self, what: What) -> usize {
+        match what {
+            What::Index => self.index.read().as_ref().map_or(0, Index::bytes),
+            What::Starts => {
+                let count = self.starts.read().as_ref().map_or(0, |starts| starts.len());
+                count * (size_of::<(PartitionId, Start)>() + HASH_BYTES)
+            }
+        }
+    }
+
+    /// Drops what is known; whoever needs it again reads it from the extent.
+    pub(crate) fn forget(&self, what: What) {
+        match what {
+            What::Index => *self.index.write() = None,
+            What::Starts => *self.starts.write() = None,
+        }
     }
 }
 

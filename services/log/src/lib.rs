@@ -35,6 +35,7 @@ mod head;
 mod index;
 mod log;
 mod lookup;
+mod maps;
 mod mutation;
 mod offsets;
 mod owner;

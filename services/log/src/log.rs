@@ -18,6 +18,7 @@ use crate::append::AppendFuture;
 use crate::cold::ColdCache;
 use crate::counters::Counters;
 use crate::env::Env;
+use crate::maps::Maps;
 use crate::owner::Inbox;
 use crate::pids::ProducerIds;
 use crate::shard::{Control, Shard, Submitted};
@@ -63,7 +64,7 @@ impl Log {
             starts,
             meta,
             cache: TailCache::new(config.tail_cache_bytes),
-            cold: ColdCache::new(config.cold_cache_bytes),
+            cold: ColdCache::new(config.cold_cache_bytes, Maps::new(config.index_cache_bytes)),
             counters: Counters::default(),
             config,
             leases,
@@ -207,11 +208,13 @@ impl Log {
         lookup::list(&self.0.env, shard, id, spec, current, isolation).await
     }
 
-    /// Where a leader epoch ends (K6). `current` is the leader epoch the client knows, checked when present.
+    /// Where a leader epoch ends (K6). `current` is the leader epoch the client knows, checked when present. An
+    /// answer that rests on where the log ends now, or on which epoch is the newest, is given with proof of
+    /// ownership (K1).
     ///
     /// # Errors
     /// [`ReadError`].
-    pub fn leader_epoch_end(
+    pub async fn leader_epoch_end(
         &self,
         tenant: &Tenant,
         topic: &Arc<Topic>,
@@ -221,7 +224,7 @@ impl Log {
     ) -> Result<EpochEnd, ReadError> {
         let (shard, ours) = poll::check(&self.0.shards, tenant, topic, index, current)?;
         let id = topic.partition_id(index);
-        Ok(lookup::epoch_end(shard, id, epoch, ours))
+        lookup::epoch_end(&self.0.env, shard, id, epoch, ours).await
     }
 
     /// The partition's committed offsets.

@@ -1,11 +1,12 @@
 //! Offsets by position, time and leader epoch.
 
-use tidemark_records::Batch;
+use tidemark_records::{Batch, BatchError};
 use tidemark_types::{LeaderEpoch, Offset};
 
 use crate::env::Env;
 use crate::error::ReadError;
 use crate::fetch::Isolation;
+use crate::index::Index;
 use crate::offsets::{EpochEnd, ListedOffset, OffsetSpec};
 use crate::poll::prove;
 use crate::read::{self, locate_time, scan, with_index};
@@ -15,6 +16,8 @@ use tidemark_types::PartitionId;
 
 /// Kafka's "no timestamp" and "no epoch".
 const NONE: i64 = -1;
+/// Batches that one lookup by time looks into. One is enough unless headers promise times that no record has.
+const LOOKS_MAX: usize = 16;
 
 /// Finds an offset. `current` is this owner's leader epoch.
 pub(crate) async fn list(
@@ -84,10 +87,12 @@ async fn max_timestamp(
     let Some(batch) = found.into_iter().next() else {
         return Ok(ListedOffset::NONE);
     };
-    let record = record_at(env, &batch, ms, Offset(0))?;
-    Ok(record.map_or(ListedOffset::NONE, |(offset, ms)| {
-        at(view, offset, ms, current)
-    }))
+    let (offset, ms) = match record_at(env, &batch, ms, Offset(0)) {
+        Ok(Some(found)) => found,
+        Ok(None) => (batch.base, ms),
+        Err(error) => unreadable(view, &batch, &error),
+    };
+    Ok(at(view, offset, ms, current))
 }
 
 async fn by_time(
@@ -105,31 +110,65 @@ async fn by_time(
     if newest < ms {
         return Ok(ListedOffset::NONE);
     }
-    let mut looked = log_start;
-    let found = loop {
+    let mut from = log_start;
+    let mut last = None;
+    for _ in 0..LOOKS_MAX {
+        let Some(batch) = first_since(env, shard, view, from, ms).await? else {
+            return Ok(ListedOffset::NONE);
+        };
+        match record_at(env, &batch, ms, log_start) {
+            Ok(Some((offset, ms))) => return Ok(at(view, offset, ms, current)),
+            // The record lies below the start of the log, or the header promises what no record keeps.
+            Ok(None) => from = batch.end,
+            Err(error) => {
+                let (offset, ms) = unreadable(view, &batch, &error);
+                return Ok(at(view, offset.max(log_start), ms, current));
+            }
+        }
+        last = Some(batch);
+    }
+    Ok(last.map_or(ListedOffset::NONE, |batch| {
+        at(
+            view,
+            batch.base.max(log_start),
+            batch.max_timestamp,
+            current,
+        )
+    }))
+}
+
+/// What stands for the records of a batch that does not decode: where it begins, and the time its header promises.
+/// Nothing at or after that time is passed over, and whoever reads from there finds the same fault.
+fn unreadable(view: &View, batch: &StoredBatch, error: &BatchError) -> (Offset, i64) {
+    tracing::debug!(partition = %view.id, base = %batch.base, "look into batch: {error}");
+    (batch.base, batch.max_timestamp)
+}
+
+/// The first batch that ends above `looked` and has a timestamp at or after `ms`.
+async fn first_since(
+    env: &Env,
+    shard: &Shard,
+    view: &View,
+    mut looked: Offset,
+    ms: i64,
+) -> Result<Option<StoredBatch>, ReadError> {
+    loop {
         let until = {
             let shown = view.state.read();
             let until = shown.tail_start();
             if until <= looked {
                 let mut tail = shown.tail_from(looked);
-                break tail.find(|b| b.max_timestamp >= ms).cloned();
+                return Ok(tail.find(|b| b.max_timestamp >= ms).cloned());
             }
             until
         };
         let found = cold_by_time(env, shard, view.id, looked, until, ms).await?;
         if found.is_some() {
-            break found;
+            return Ok(found);
         }
         // Batches may have left the tail meanwhile: they are in the journal now.
         looked = until;
-    };
-    let Some(batch) = found else {
-        return Ok(ListedOffset::NONE);
-    };
-    let record = record_at(env, &batch, ms, log_start)?;
-    Ok(record.map_or(ListedOffset::NONE, |(offset, ms)| {
-        at(view, offset, ms, current)
-    }))
+    }
 }
 
 /// The first batch of `[from, until)` that has a timestamp at or after `ms`, out of the journal.
@@ -143,12 +182,11 @@ async fn cold_by_time(
 ) -> Result<Option<StoredBatch>, ReadError> {
     let readables = shard.readables();
     let reader = readables.reader.ok_or(ReadError::NotLeader(shard.id))?;
-    let first = locate_time(&reader, &readables.extents, partition, ms).await?;
+    let known = (&reader, &env.cold.maps);
+    let first = locate_time(known, &readables.extents, partition, ms).await?;
     for (i, extent) in readables.extents.iter().enumerate().skip(first) {
-        let mark = with_index(&reader, extent, |index| {
-            index.seek_time(partition, from, ms)
-        })
-        .await?;
+        let look = |index: &Index| index.seek_time(partition, from, ms);
+        let mark = with_index(known, extent, look).await?;
         let Some(mark) = mark.filter(|m| m.offset < until) else {
             continue;
         };
@@ -183,14 +221,10 @@ fn record_at(
     batch: &StoredBatch,
     ms: i64,
     from: Offset,
-) -> Result<Option<(Offset, i64)>, ReadError> {
-    let storage = |error: tidemark_records::BatchError| ReadError::Storage(error.to_string());
-    let batch = Batch::parse_trusted(batch.joined()).map_err(storage)?;
-    let records = batch
-        .records(env.config.decompress_bytes_max)
-        .map_err(storage)?;
-    for record in records {
-        let record = record.map_err(storage)?;
+) -> Result<Option<(Offset, i64)>, BatchError> {
+    let batch = Batch::parse_trusted(batch.joined())?;
+    for record in batch.records(env.config.decompress_bytes_max)? {
+        let record = record?;
         if record.timestamp >= ms && record.offset >= from {
             return Ok(Some((record.offset, record.timestamp)));
         }
@@ -198,36 +232,49 @@ fn record_at(
     Ok(None)
 }
 
-/// K6: the largest known epoch at or below the requested one, and where it ends.
-pub(crate) fn epoch_end(
+/// Where a leader epoch ends. The start of a later epoch is a fact that every owner knows; the end of the log, and that
+/// an epoch is not there yet, are the owner's to say (K1).
+pub(crate) async fn epoch_end(
+    env: &Env,
     shard: &Shard,
     partition: PartitionId,
     epoch: LeaderEpoch,
     current: LeaderEpoch,
-) -> EpochEnd {
+) -> Result<EpochEnd, ReadError> {
+    if let (found, true) = known_end(shard, partition, epoch, current) {
+        return Ok(found);
+    }
+    prove(env, shard).await?;
+    Ok(known_end(shard, partition, epoch, current).0)
+}
+
+/// K6: the largest known epoch at or below the requested one, and where it ends; and whether that is known for ever.
+fn known_end(
+    shard: &Shard,
+    partition: PartitionId,
+    epoch: LeaderEpoch,
+    current: LeaderEpoch,
+) -> (EpochEnd, bool) {
     if epoch > current {
-        return EpochEnd {
+        let undefined = EpochEnd {
             epoch: LeaderEpoch(-1),
             end: Offset(-1),
         };
+        return (undefined, false);
     }
     let Some(view) = shard.view(partition) else {
-        return EpochEnd {
-            epoch,
-            end: Offset(0),
-        };
+        let end = Offset(0);
+        return (EpochEnd { epoch, end }, false);
     };
     let shown = view.state.read();
     let after = shown.epochs.partition_point(|(known, _)| *known <= epoch);
-    let end = shown
-        .epochs
-        .get(after)
-        .map_or(shown.high_watermark, |(_, start)| *start);
+    let next = shown.epochs.get(after);
+    let end = next.map_or(shown.high_watermark, |(_, start)| *start);
     let known = after.checked_sub(1).and_then(|i| shown.epochs.get(i));
     // Entries are added by an epoch's first batch: the current epoch is known without one.
     let epoch = match known {
         Some((known, _)) if epoch < current => *known,
         _ => epoch,
     };
-    EpochEnd { epoch, end }
+    (EpochEnd { epoch, end }, next.is_some())
 }

@@ -11,6 +11,7 @@
 mod build;
 mod commit;
 mod expire;
+mod forgotten;
 mod roll;
 mod takeover;
 #[cfg(test)]
@@ -23,8 +24,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tidemark_journal::{Committed, Writer};
 use tidemark_lease::{OwnerError, OwnershipState, RollError, Rolled};
-use tidemark_runtime::{FastMap, FastSet};
-use tidemark_types::{Lsn, Ownership, PartitionId, TopicId};
+use tidemark_runtime::{Backoff, FastMap};
+use tidemark_types::{Lsn, Ownership, PartitionId};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::build::leader_epoch;
 use self::build::{Building, Pending};
 pub(crate) use self::commit::stored;
+use self::forgotten::Forgotten;
 pub(crate) use self::takeover::{TakeoverError, take_over};
 use crate::append::AppendError;
 use crate::env::Env;
@@ -79,6 +81,8 @@ pub(crate) struct Owner {
     roll_not_before: Instant,
     /// Why the open extent takes no more frames; the next one may.
     stuck: Option<String>,
+    /// Pauses before the next extents of a shard whose log nodes take no frames.
+    stuck_pauses: Backoff,
     expire_at: Instant,
     state: CommittedState,
     flights: FastMap<PartitionId, Flight>,
@@ -88,7 +92,7 @@ pub(crate) struct Owner {
     next_ticket: Ticket,
     last_ms: i64,
     /// Topics whose deletion was sequenced: late appends to them are refused.
-    forgotten: FastSet<TopicId>,
+    forgotten: Forgotten,
 }
 
 /// The receiving ends of a shard's queues; they outlive ownerships.

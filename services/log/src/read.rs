@@ -10,6 +10,7 @@ use crate::cold::{ColdCache, READ_BYTES};
 use crate::error::ReadError;
 use crate::head::Head;
 use crate::index::{Index, ReadableExtent, Starts, starts_of};
+use crate::maps::{Maps, What};
 use crate::shard::{Readables, Shard};
 use crate::view::{StoredBatch, View};
 
@@ -100,13 +101,19 @@ pub(crate) async fn scan(
     let reader = reader.ok_or(ReadError::NotLeader(shard.id))?;
     let (first, mut at) = match hint {
         Some((extent, lsn)) => (extent, Some(lsn)),
-        None => (locate(&reader, &extents, partition, from).await?, None),
+        None => (
+            locate((&reader, &cold.maps), &extents, partition, from).await?,
+            None,
+        ),
     };
     let mut next = from;
     for extent in &extents[first..] {
         let start = match at.take() {
             Some(lsn) => Some(lsn),
-            None => with_index(&reader, extent, |index| index.seek(partition, next)).await?,
+            None => {
+                let look = |index: &Index| index.seek(partition, next);
+                with_index((&reader, &cold.maps), extent, look).await?
+            }
         };
         let Some(mut lsn) = start else { continue };
         let end = extent.end();
@@ -136,12 +143,12 @@ pub(crate) async fn scan(
 
 /// The extent that holds an offset: the last one whose checkpoint does not lie behind it.
 async fn locate(
-    reader: &Reader,
+    known: (&Reader, &Maps),
     extents: &[Arc<ReadableExtent>],
     partition: PartitionId,
     offset: Offset,
 ) -> Result<usize, ReadError> {
-    last_where(reader, extents, |starts| {
+    last_where(known, extents, |starts| {
         starts
             .get(&partition)
             .is_none_or(|start| start.next_offset <= offset)
@@ -151,12 +158,12 @@ async fn locate(
 
 /// The last extent before which every batch's timestamp is below `timestamp`.
 pub(crate) async fn locate_time(
-    reader: &Reader,
+    known: (&Reader, &Maps),
     extents: &[Arc<ReadableExtent>],
     partition: PartitionId,
     timestamp: i64,
 ) -> Result<usize, ReadError> {
-    last_where(reader, extents, |starts| {
+    last_where(known, extents, |starts| {
         starts
             .get(&partition)
             .and_then(|start| start.max_timestamp)
@@ -169,7 +176,7 @@ pub(crate) async fn locate_time(
 /// false from there on; the first extent when none does. Never an extent without a complete checkpoint (J1), unless
 /// it is the first: it holds nothing, and what is looked for lies before it.
 async fn last_where(
-    reader: &Reader,
+    known: (&Reader, &Maps),
     extents: &[Arc<ReadableExtent>],
     holds: impl Fn(&Starts) -> bool,
 ) -> Result<usize, ReadError> {
@@ -179,10 +186,10 @@ async fn last_where(
         let middle = low + (high - low) / 2;
         // Its neighbour below decides for an extent without a complete checkpoint.
         let mut probe = middle;
-        let mut starts = starts(reader, &extents[probe]).await?;
+        let mut starts = starts(known, &extents[probe]).await?;
         while starts.is_none() && probe > low + 1 {
             probe -= 1;
-            starts = self::starts(reader, &extents[probe]).await?;
+            starts = self::starts(known, &extents[probe]).await?;
         }
         match starts {
             Some(starts) if !holds(&starts) => high = probe,
@@ -195,11 +202,13 @@ async fn last_where(
 
 /// What an extent's checkpoint says; read once. `None`: it has no complete one.
 async fn starts(
-    reader: &Reader,
-    extent: &ReadableExtent,
+    (reader, maps): (&Reader, &Maps),
+    extent: &Arc<ReadableExtent>,
 ) -> Result<Option<Arc<Starts>>, ReadError> {
-    if let Some(known) = &*extent.starts.read() {
-        return Ok(Some(Arc::clone(known)));
+    let known = extent.starts.read().clone();
+    if known.is_some() {
+        maps.used(extent, What::Starts);
+        return Ok(known);
     }
     let mut assembler = Assembler::new();
     let (mut lsn, end) = (extent.extent.first, extent.end());
@@ -212,6 +221,7 @@ async fn starts(
                     let state = assembler.end(&frame.body.head)?;
                     let starts = Arc::new(starts_of(&state));
                     *extent.starts.write() = Some(Arc::clone(&starts));
+                    maps.keep(extent, What::Starts);
                     return Ok(Some(starts));
                 }
                 FrameKind::Data => return Ok(None),
@@ -223,12 +233,14 @@ async fn starts(
 
 /// Looks something up in an extent's index, which is built by one scan of the extent if need be.
 pub(crate) async fn with_index<T>(
-    reader: &Reader,
-    extent: &ReadableExtent,
+    (reader, maps): (&Reader, &Maps),
+    extent: &Arc<ReadableExtent>,
     look: impl Fn(&Index) -> T,
 ) -> Result<T, ReadError> {
-    if let Some(index) = &*extent.index.read() {
-        return Ok(look(index));
+    let found = extent.index.read().as_ref().map(&look);
+    if let Some(found) = found {
+        maps.used(extent, What::Index);
+        return Ok(found);
     }
     // One scan at a time: whoever comes second finds it done.
     let _scanning = extent.scanning.lock().await;
@@ -249,5 +261,6 @@ pub(crate) async fn with_index<T>(
     }
     let found = look(&index);
     *extent.index.write() = Some(index);
+    maps.keep(extent, What::Index);
     Ok(found)
 }

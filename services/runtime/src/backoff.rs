@@ -27,8 +27,17 @@ impl Backoff {
 
     /// Waits before the next try. `false`: the tries are used up and nothing was waited for.
     pub async fn wait(&mut self, clock: &Clock, entropy: &Entropy) -> bool {
-        if self.tries_left == 0 {
+        let Some(pause) = self.pause(entropy) else {
             return false;
+        };
+        clock.sleep(pause).await;
+        true
+    }
+
+    /// How long to wait before the next try, for those who wait elsewhere. `None`: the tries are used up.
+    pub fn pause(&mut self, entropy: &Entropy) -> Option<Duration> {
+        if self.tries_left == 0 {
+            return None;
         }
         let bound = self
             .base
@@ -37,9 +46,6 @@ impl Backoff {
         let bound_us = u64::try_from(bound.as_micros()).unwrap_or(u64::MAX);
         self.tries_left -= 1;
         self.tries += 1;
-        clock
-            .sleep(Duration::from_micros(entropy.below(bound_us.max(1))))
-            .await;
-        true
+        Some(Duration::from_micros(entropy.below(bound_us.max(1))))
     }
 }

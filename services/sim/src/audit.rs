@@ -151,7 +151,7 @@ pub(crate) async fn complete(world: &Arc<World>) -> Option<Vec<Known>> {
     let mut all = Vec::new();
     for (index, _) in topic.indexed() {
         let end = read_all(&client, &process, &topic, index).await?;
-        all.push((end, epoch_ends(world, &process, &topic, index)));
+        all.push((end, epoch_ends(world, &process, &topic, index).await));
     }
     Some(all)
 }
@@ -195,7 +195,7 @@ async fn read_all(
 }
 
 /// K6: every epoch that has batches ends where the next one's begin.
-fn epoch_ends(
+async fn epoch_ends(
     world: &World,
     process: &Process,
     topic: &Arc<Topic>,
@@ -208,7 +208,8 @@ fn epoch_ends(
         let epoch = LeaderEpoch(pair[0].0);
         let found = process
             .log
-            .leader_epoch_end(&TENANT, topic, index, None, epoch);
+            .leader_epoch_end(&TENANT, topic, index, None, epoch)
+            .await;
         if !matches!(&found, Ok(end) if end.epoch == epoch && end.end.0 == pair[1].1) {
             let what = format!(
                 "{id}: epoch {epoch} ends at {}, is said to: {found:?}",

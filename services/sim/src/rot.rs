@@ -6,6 +6,8 @@ use std::ops::RangeInclusive;
 use tidemark_journal::{ExtentId, Frame, FrameKind, Inventory, ReadFrames, Replica};
 use tidemark_lognode::Disk;
 use tidemark_lognode::sim::SimDisk;
+use tidemark_meta::keys::extent::{ExtentKey, ExtentState};
+use tidemark_meta::{MetaStore, Mode, keys};
 use tidemark_types::{Lsn, ShardId};
 
 use crate::ledger::Body;
@@ -22,7 +24,11 @@ const READ_BYTES: usize = 64 << 20;
 
 /// The frames of every extent of the first machine.
 #[derive(Debug, Default)]
-pub(crate) struct Stored(BTreeMap<ExtentId, Vec<Frame>>);
+pub(crate) struct Stored {
+    frames: BTreeMap<ExtentId, Vec<Frame>>,
+    /// The extents whose rows are open: what is in them a takeover must vouch for.
+    open: BTreeSet<ExtentId>,
+}
 
 /// Where rot fell.
 #[derive(Debug)]
@@ -36,7 +42,7 @@ pub(crate) struct Hit {
 impl Stored {
     /// The batches in a range of LSNs; without an end, up to the extent's.
     pub(crate) fn bodies(&self, extent: ExtentId, from: Lsn, to: Option<Lsn>) -> BTreeSet<Body> {
-        let frames = self.0.get(&extent).into_iter().flatten();
+        let frames = self.frames.get(&extent).into_iter().flatten();
         let lost = frames.filter(|f| f.lsn >= from && to.is_none_or(|to| f.lsn < to));
         let parts = lost.flat_map(|f| &f.body.parts);
         parts
@@ -45,9 +51,10 @@ impl Stored {
             .collect()
     }
 
-    /// The newest extent of each shard.
+    /// The open extent of each shard, save those that hold nothing: a shard that waits for its log node has none else.
     fn newest(&self) -> BTreeMap<ShardId, &Vec<Frame>> {
-        let each = self.0.iter().filter(|(_, frames)| !frames.is_empty());
+        let open = self.frames.iter().filter(|(id, _)| self.open.contains(id));
+        let each = open.filter(|(_, frames)| !frames.is_empty());
         each.map(|(id, frames)| (id.shard, frames)).collect()
     }
 }
@@ -55,7 +62,7 @@ impl Stored {
 /// Everything the first machine's log node holds.
 pub(crate) async fn stored(world: &World) -> Stored {
     let tap = &world.machines[0].tap;
-    let mut all = BTreeMap::new();
+    let mut all = Stored::default();
     for info in tap.extents().await.unwrap_or_default() {
         let Inventory::Held { first, end } = info.inventory else {
             continue;
@@ -77,9 +84,15 @@ pub(crate) async fn stored(world: &World) -> Stored {
                 _ => break,
             }
         }
-        all.insert(info.extent, frames);
+        all.frames.insert(info.extent, frames);
+        let ExtentId { shard, index } = info.extent;
+        let mut tx = world.sim.begin();
+        let row = keys::get(tx.as_mut(), &ExtentKey { shard, index }, Mode::Snapshot).await;
+        if matches!(row, Ok(Some(row)) if row.state == ExtentState::Open) {
+            all.open.insert(info.extent);
+        }
     }
-    Stored(all)
+    all
 }
 
 /// Flips a bit of a frame of some shard's newest extent, or of the header of its block.
@@ -111,10 +124,20 @@ pub(crate) fn newest(world: &World, stored: &Stored) -> Option<Hit> {
         (first.lsn, block)
     } else {
         // Not in what no checksum covers, since the head tells it: a batch's first bytes.
-        let skipped =
-            prefix.len()..prefix.len() + frame.body.parts.first().map_or(0, |p| p.skip as usize);
+        let mut part_at = prefix.len();
+        let skipped: Vec<_> = frame
+            .body
+            .parts
+            .iter()
+            .map(|part| {
+                let from = part_at;
+                part_at += part.bytes.len();
+                from..from + part.skip as usize
+            })
+            .collect();
         let inside = usize::try_from(world.entropy.below(frame.encoded_len() as u64)).ok()?;
-        let inside = if skipped.contains(&inside) { 0 } else { inside };
+        let covered = !skipped.iter().any(|range| range.contains(&inside));
+        let inside = if covered { inside } else { 0 };
         (frame.lsn, at + inside)
     };
     let hit = disk.rot(&name, rotted as u64, bit);
@@ -131,13 +154,17 @@ pub(crate) fn newest(world: &World, stored: &Stored) -> Option<Hit> {
     })
 }
 
+/// Where bytes are on a disk: `None` when they are there twice, since a write that failed left some of them behind.
 fn find(disk: &SimDisk, needle: &[u8]) -> Option<(String, Vec<u8>, usize)> {
-    disk.files().into_iter().find_map(|(name, bytes)| {
+    let mut found = disk.files().into_iter().filter_map(|(name, bytes)| {
         let file = disk.open(&name).ok()?;
         let content = file.read_at(0, usize::try_from(bytes).ok()?).ok()?.to_vec();
         let at = position(&content, needle)?;
-        Some((name, content, at))
-    })
+        let again = position(&content[at + 1..], needle).is_some();
+        Some((name, content, at, again))
+    });
+    let (name, content, at, again) = found.next()?;
+    (!again && found.next().is_none()).then_some((name, content, at))
 }
 
 fn position(content: &[u8], needle: &[u8]) -> Option<usize> {

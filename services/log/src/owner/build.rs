@@ -65,7 +65,7 @@ impl Owner {
             reply,
             reserved,
         } = submitted;
-        if self.forgotten.contains(&partition.topic) {
+        if self.forgotten.contains(partition.topic) {
             let _ = reply.send(Err(AppendError::NoSuchPartition));
             return;
         }
@@ -197,11 +197,7 @@ impl Owner {
         {
             return false;
         }
-        let body = FrameBody {
-            kind: FrameKind::Data,
-            head: self.building.head.encode(),
-            parts: self.building.parts.clone(),
-        };
+        let body = data_frame(&self.building.head, &self.building.parts);
         // A refusal is kept and tried again: with room once the committed end moves, or with the next writer.
         let Ok(lsn) = self.writer.append(body) else {
             return false;
@@ -217,6 +213,15 @@ impl Owner {
         self.next_ticket += 1;
         self.count_data_bytes();
         true
+    }
+}
+
+/// A frame in flight is made again from the same head and parts, byte for byte, for the next extent (J13).
+pub(super) fn data_frame(head: &Head, parts: &[Part]) -> FrameBody {
+    FrameBody {
+        kind: FrameKind::Data,
+        head: head.encode(),
+        parts: parts.to_vec(),
     }
 }
 

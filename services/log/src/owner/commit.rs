@@ -27,6 +27,8 @@ impl Owner {
         }
         if self.checkpoint_end.is_some_and(|end| seen.end >= end) {
             self.checkpoint_end = None;
+            // The new extent takes frames, so appends are taken again.
+            self.stuck = None;
             self.start_marking();
         }
         match seen.ended {

@@ -5,20 +5,33 @@ use std::time::Duration;
 
 use tidemark_journal::{FrameBody, RefusedWhy, Writer, WriterEnd};
 use tidemark_lease::{RollError, Rolled};
-use tidemark_runtime::{Invariant, check_invariant};
+use tidemark_runtime::{Backoff, Invariant, check_invariant};
 use tidemark_types::Lsn;
 
 use super::Owner;
+use super::build::data_frame;
 use crate::Mutation;
 use crate::checkpoint;
 use crate::index::{Index, ReadableExtent};
+use crate::maps::What;
 
+/// The LSN of a frame that no writer has: above every committed end.
+const NOT_SENT: Lsn = Lsn(u64::MAX);
 /// Pause before a roll that did not happen is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 /// Pause before a shard whose writer ended moves on: a log node that just failed is not asked at once.
 const STUCK_PAUSE: Duration = Duration::from_millis(100);
+/// Longest pause that grows: room on a disk is looked for at least this often.
+const STUCK_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// An extent that was open this long before its writer ended was a success.
+const STEADY: Duration = Duration::from_secs(30);
 /// Pause before the outcome of a roll is asked for again.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
+
+/// Every try makes an extent, so they become rare: a full disk stays full for minutes.
+pub(super) const fn stuck_pauses() -> Backoff {
+    Backoff::new(STUCK_PAUSE, STUCK_PAUSE_MAX, u32::MAX)
+}
 
 impl Owner {
     /// Starts a roll when size, age or a lost replica call for one.
@@ -54,7 +67,12 @@ impl Owner {
             self.stuck = Some(why.to_string());
         }
         if self.rolling.is_none() {
-            self.start_roll(STUCK_PAUSE);
+            // An extent that took frames for a while was a success; one that ended at once asks for patience.
+            if self.env.clock.now().duration_since(self.opened_at) >= STEADY {
+                self.stuck_pauses = stuck_pauses();
+            }
+            let pause = self.stuck_pauses.pause(&self.env.entropy);
+            self.start_roll(STUCK_PAUSE + pause.unwrap_or(RETRY));
         }
     }
 
@@ -76,7 +94,10 @@ impl Owner {
         outcome: Result<Rolled, RollError>,
     ) -> Result<(), String> {
         match outcome {
-            Ok(rolled) => self.move_to(rolled).await,
+            Ok(rolled) => {
+                self.move_to(rolled).await;
+                Ok(())
+            }
             Err(error @ (RollError::NotRolled(_) | RollError::TooFewNodes { .. })) => {
                 tracing::info!(shard = %self.shard.id, "{error}");
                 let jitter = Duration::from_millis(self.env.entropy.below(1_000));
@@ -97,19 +118,35 @@ impl Owner {
         }
     }
 
-    async fn move_to(&mut self, rolled: Rolled) -> Result<(), String> {
+    /// Goes on in the next extent. Its writer may end at any point of this, at once when the disk is full: the
+    /// committed watch tells, and what was not sent again waits for the extent after it.
+    async fn move_to(&mut self, rolled: Rolled) {
         // Everything below the sealed end was committed before the roll began: bring the state there.
         self.commit_below(rolled.sealed.end);
         self.open.set_end(rolled.sealed.end);
         check_invariant!(
             Invariant::SealCoversCommits,
-            rolled.uncommitted.len() == self.pending.len(),
+            rolled.uncommitted.len() <= self.pending.len(),
             "{} frames came back from the sealed extent, {} are pending",
             rolled.uncommitted.len(),
             self.pending.len()
         );
         self.env.counters.rolled();
+        self.env.cold.maps.keep(&self.open, What::Index);
         self.open_extent(rolled.writer);
+        // No frame in flight has an LSN in this extent before it is sent.
+        for frame in &mut self.pending {
+            if !self.env.config.breaks(Mutation::StaleTickets) {
+                frame.lsn = NOT_SENT;
+            }
+        }
+        if let Err(why) = self.resend().await {
+            tracing::debug!(shard = %self.shard.id, "re-send what is in flight: {why}");
+        }
+    }
+
+    /// Appends the checkpoint and everything in flight to the extent just opened.
+    async fn resend(&mut self) -> Result<(), WriterEnd> {
         let mut end = Lsn(0);
         for body in self.checkpoint() {
             end = append_waiting(&self.writer, body).await?.next();
@@ -117,10 +154,11 @@ impl Owner {
         self.checkpoint_end = Some(end);
         self.checkpoint_bytes = self.writer.bytes();
         // J13: the same offsets under new LSNs; pending acks follow.
-        for (frame, (_, body)) in self.pending.iter_mut().zip(rolled.uncommitted) {
+        for i in 0..self.pending.len() {
+            let body = data_frame(&self.pending[i].head, &self.pending[i].parts);
             let lsn = append_waiting(&self.writer, body).await?;
             if !self.env.config.breaks(Mutation::StaleTickets) {
-                frame.lsn = lsn;
+                self.pending[i].lsn = lsn;
             }
         }
         self.count_data_bytes();
@@ -166,12 +204,14 @@ impl Owner {
         self.committed = writer.committed();
         self.committed.mark_changed();
         self.writer = writer;
-        self.stuck = None;
+        self.checkpoint_end = None;
+        self.checkpoint_bytes = 0;
+        self.data_bytes = 0;
     }
 }
 
 /// Appends to a writer, waiting while too much is uncommitted.
-pub(super) async fn append_waiting(writer: &Writer, body: FrameBody) -> Result<Lsn, String> {
+pub(super) async fn append_waiting(writer: &Writer, body: FrameBody) -> Result<Lsn, WriterEnd> {
     let mut body = body;
     let mut seen = writer.committed();
     loop {
@@ -179,11 +219,11 @@ pub(super) async fn append_waiting(writer: &Writer, body: FrameBody) -> Result<L
         match writer.append(body) {
             Ok(lsn) => return Ok(lsn),
             Err(refused) => match refused.why {
-                RefusedWhy::Ended(why) => return Err(why.to_string()),
+                RefusedWhy::Ended(why) => return Err(why),
                 RefusedWhy::Backpressure { .. } => {
                     body = refused.body;
                     if seen.changed().await.is_err() {
-                        return Err(WriterEnd::Retired.to_string());
+                        return Err(WriterEnd::Retired);
                     }
                 }
             },

@@ -11,13 +11,14 @@ use tidemark_runtime::{Backoff, FastMap};
 use tidemark_types::{DecodeError, Lsn};
 
 use super::build::Building;
-use super::roll::append_waiting;
+use super::roll::{append_waiting, stuck_pauses};
 use super::{Owner, expire};
 use crate::Mutation;
 use crate::checkpoint::{self, Assembler};
 use crate::env::Env;
 use crate::head::Head;
 use crate::index::{Index, ReadableExtent};
+use crate::maps::What;
 use crate::shard::{Readables, Shard};
 use crate::starts;
 use crate::state::CommittedState;
@@ -112,6 +113,11 @@ async fn checkpointed(
         Some(Index::default()),
     );
     let open = Arc::new(open);
+    for replayed in &extents {
+        if replayed.index.read().is_some() {
+            env.cold.maps.keep(replayed, What::Index);
+        }
+    }
     extents.push(Arc::clone(&open));
     shard.set_readables(Readables {
         reader: Some(reader),
@@ -144,13 +150,14 @@ async fn checkpointed(
         rolling: None,
         roll_not_before: now,
         stuck: None,
+        stuck_pauses: stuck_pauses(),
         expire_at: now + expire::PERIOD,
         state,
         flights: FastMap::default(),
         building: Building::default(),
         pending: VecDeque::new(),
         next_ticket: 1,
-        forgotten: tidemark_runtime::FastSet::default(),
+        forgotten: super::Forgotten::default(),
     };
     shard.serve(ownership);
     Ok(owner)
@@ -164,7 +171,9 @@ async fn write_checkpoint(
     let mut end = writer.extent().first;
     for body in checkpoint::encode(state, part_bytes) {
         let lsn = append_waiting(writer, body).await;
-        end = lsn.map_err(TakeoverError::Checkpoint)?.next();
+        end = lsn
+            .map_err(|why| TakeoverError::Checkpoint(why.to_string()))?
+            .next();
     }
     let committed = writer.wait_committed(end).await;
     committed.map_err(|why| TakeoverError::Checkpoint(why.to_string()))?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidemark_journal::memory::Faults;
 use tidemark_log::{EpochEnd, Isolation, OffsetSpec};
-use tidemark_records::{BatchBuilder, Compression};
+use tidemark_records::{Batch, BatchBuilder, Compression};
 use tidemark_types::{Coded, ErrorCode, LeaderEpoch, Offset};
 
 use crate::world::{BASE_MS, P0, Process, TENANT, World};
@@ -22,9 +22,10 @@ async fn find(
 
 #[tokio::test(start_paused = true)]
 async fn offsets_are_found_by_time_in_memory_and_in_the_journal() {
-    for cache in [0, 2_000, 1 << 20] {
+    for (cache, indexes) in [(0, 0), (0, 1 << 20), (2_000, 1 << 20), (1 << 20, 0)] {
         let mut world = World::new(40);
         world.config.tail_cache_bytes = cache;
+        world.config.index_cache_bytes = indexes;
         world.config.roll_bytes = 20_000;
         let p = world.start().await;
         let topic = p.topic("t", 1).await;
@@ -112,9 +113,10 @@ async fn leader_epochs_end_where_the_next_one_began() {
             starts.push((ack.leader_epoch, ack.base_offset));
         }
         if round == 3 {
-            let end = |epoch: i32| {
+            let end = async |epoch: i32| {
                 p.log
                     .leader_epoch_end(&TENANT, &topic, P0, None, LeaderEpoch(epoch))
+                    .await
                     .unwrap()
             };
             let is = |epoch: LeaderEpoch, end: i64| EpochEnd {
@@ -126,15 +128,16 @@ async fn leader_epochs_end_where_the_next_one_began() {
             };
             assert_eq!((at.0, last_at.0), (2, 4));
             assert_eq!(last.0, second.0 + 2);
-            assert_eq!(end(first.0), is(first, 2));
-            assert_eq!(end(second.0), is(second, 4));
-            assert_eq!(end(second.0 + 1), is(second, 4));
-            assert_eq!(end(last.0), is(last, 6));
-            assert_eq!(end(first.0 - 1), is(LeaderEpoch(first.0 - 1), 0));
-            assert_eq!(end(last.0 + 1), is(LeaderEpoch(-1), -1));
+            assert_eq!(end(first.0).await, is(first, 2));
+            assert_eq!(end(second.0).await, is(second, 4));
+            assert_eq!(end(second.0 + 1).await, is(second, 4));
+            assert_eq!(end(last.0).await, is(last, 6));
+            assert_eq!(end(first.0 - 1).await, is(LeaderEpoch(first.0 - 1), 0));
+            assert_eq!(end(last.0 + 1).await, is(LeaderEpoch(-1), -1));
             let stale = Some(second);
             let refused = p.log.leader_epoch_end(&TENANT, &topic, P0, stale, first);
-            assert_eq!(refused.unwrap_err().code(), ErrorCode::FencedLeaderEpoch);
+            let refused = refused.await.unwrap_err();
+            assert_eq!(refused.code(), ErrorCode::FencedLeaderEpoch);
         }
         p.stop().await;
     }
@@ -168,5 +171,81 @@ async fn a_batch_that_leaves_memory_during_a_lookup_by_time_is_found() {
             }
         });
         assert_eq!(found, (1, wanted), "seed {seed}");
+    }
+}
+
+/// A batch with these bytes changed and its CRC made right again, as a broken or hostile producer sends it.
+fn forged(batch: &Batch, at: usize, with: &[u8]) -> Batch {
+    let mut bytes = batch.bytes().to_vec();
+    bytes[at..at + with.len()].copy_from_slice(with);
+    let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &bytes[21..]);
+    let crc = u32::try_from(crc).unwrap();
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    Batch::parse(bytes.into()).unwrap()
+}
+
+/// A batch that does not decompress, or whose header names a time that no record has, breaks no lookup.
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_does_not_decode_breaks_no_lookup_by_time() {
+    for cache in [0, 1 << 20] {
+        let mut world = World::new(43);
+        world.config.tail_cache_bytes = cache;
+        let p = world.start().await;
+        let topic = p.topic("t", 1).await;
+        let batch = |compression, ms: i64| {
+            let mut builder = BatchBuilder::new(compression);
+            for i in 0..2 {
+                let time = BASE_MS + ms + i;
+                builder.push(time, None, Some(&[7; 100]), &[]).unwrap();
+            }
+            builder.build().unwrap()
+        };
+        let corrupt = batch(Compression::Gzip, 200);
+        let middle = corrupt.bytes().len() / 2 + 20;
+        let corrupt = forged(&corrupt, middle, &[0xff; 8]);
+        assert!(tidemark_records::records(&corrupt, 1 << 20).is_err());
+        let lying = batch(Compression::Snappy, 300);
+        let lying = forged(&lying, 35, &(BASE_MS + 390).to_be_bytes());
+        for batch in [
+            batch(Compression::None, 100),
+            corrupt.clone(),
+            lying,
+            batch(Compression::Zstd, 400),
+        ] {
+            p.send(&topic, batch).await.unwrap();
+        }
+        let at = async |ms: i64| {
+            let spec = OffsetSpec::Timestamp(BASE_MS + ms);
+            let (offset, found) = find(&p, &topic, spec).await;
+            (offset, found - BASE_MS)
+        };
+        assert_eq!(at(101).await, (1, 101));
+        // The corrupt batch, by its header: it begins there, and its largest time is 201.
+        assert_eq!(at(150).await, (2, 201));
+        assert_eq!(at(201).await, (2, 201));
+        assert_eq!(at(301).await, (5, 301));
+        // Only the header says so: the first record that late is another batch's.
+        assert_eq!(at(350).await, (6, 400));
+        assert_eq!(at(401).await, (7, 401));
+        let newest = find(&p, &topic, OffsetSpec::MaxTimestamp).await;
+        assert_eq!(newest, (7, BASE_MS + 401));
+        let late = batch(Compression::Gzip, 500);
+        p.send(&topic, forged(&late, middle, &[0xff; 8]))
+            .await
+            .unwrap();
+        let newest = find(&p, &topic, OffsetSpec::MaxTimestamp).await;
+        assert_eq!(newest, (8, BASE_MS + 501));
+        // Headers that only lie cost a bounded number of looks.
+        for _ in 0..40 {
+            let lying = forged(
+                &batch(Compression::None, 0),
+                35,
+                &(BASE_MS + 900).to_be_bytes(),
+            );
+            p.send(&topic, lying).await.unwrap();
+        }
+        let (offset, found) = at(900).await;
+        assert!((10..90).contains(&offset), "{offset}");
+        assert_eq!(found, 900);
     }
 }

@@ -6,6 +6,7 @@
 )]
 
 mod appends;
+mod full;
 mod lookups;
 mod reads;
 mod restarts;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tidemark_meta::faulty::Faults;
 use tidemark_meta::keys::extent::ExtentKey;
 use tidemark_meta::{MetaStore, Mode, keys};
-use tidemark_types::{Coded, ErrorCode, Offset, ShardId};
+use tidemark_types::{Coded, Offset, ShardId};
 
 use crate::world::{P0, World, idempotent};
 
@@ -79,25 +79,6 @@ async fn a_lost_replica_makes_the_shard_roll_to_the_others() {
     assert!(extents(&world, shard).await > before);
     p.append(&topic, &["c"]).await.unwrap();
     assert_eq!(p.read_all(&topic, P0, 0).await.len(), 3);
-}
-
-/// A full log node: reads go on, appends are refused, and once there is room everything in flight is acked.
-#[tokio::test(start_paused = true)]
-async fn a_full_disk_stops_appends_only_and_room_brings_them_back() {
-    let world = World::new(83);
-    let p = world.start().await;
-    let topic = p.topic("t", 1).await;
-    p.send(&topic, idempotent(1, 0, 0, 1)).await.unwrap();
-    world.replicas[0].set_full(true);
-    let stuck = p.send(&topic, idempotent(1, 0, 1, 1));
-    tokio::time::sleep(Duration::from_secs(30)).await;
-    let refused = p.send(&topic, idempotent(1, 0, 2, 1)).await.unwrap_err();
-    assert_eq!(refused.code(), ErrorCode::StorageError);
-    assert_eq!(p.read_all(&topic, P0, 0).await.len(), 1);
-    world.replicas[0].set_full(false);
-    assert_eq!(stuck.await.unwrap().base_offset, Offset(1));
-    let next = p.send(&topic, idempotent(1, 0, 2, 1)).await.unwrap();
-    assert_eq!(next.base_offset, Offset(2));
 }
 
 /// J2, J9: whatever becomes of a roll's transaction and its answer, no ack is wrong and nothing is lost or doubled.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidemark_journal::Nodes;
 use tidemark_journal::memory::MemoryReplica;
+use tidemark_journal::{Nodes, Replica};
 use tidemark_lease::{LeaseConfig, Leases};
 use tidemark_log::{
     AppendAck, AppendError, AppendFuture, AppendOptions, FetchPartition, FetchRequest,
@@ -29,6 +29,7 @@ pub(crate) struct World {
     pub(crate) store: Faulty,
     pub(crate) replicas: Vec<MemoryReplica>,
     nodes: Nodes,
+    copies: usize,
     pub(crate) config: LogConfig,
 }
 
@@ -46,6 +47,13 @@ impl World {
         Self::replicated(seed, 1)
     }
 
+    /// Over one log node of the caller's.
+    pub(crate) fn on(seed: u64, node: Arc<dyn Replica>) -> Self {
+        let world = Self::replicated(seed, 0);
+        world.nodes.insert(node);
+        Self { copies: 1, ..world }
+    }
+
     pub(crate) fn replicated(seed: u64, copies: u64) -> Self {
         let clock = Clock::simulated(BASE_MS);
         let entropy = Entropy::seeded(seed);
@@ -60,6 +68,7 @@ impl World {
             store: Faulty::new(Arc::new(Sim::new(&clock)), &clock, &entropy),
             clock,
             entropy,
+            copies: replicas.len(),
             replicas,
             nodes,
             config: LogConfig {
@@ -82,7 +91,7 @@ impl World {
         let incarnation = Leases::register(&self.store, clock, entropy, node)
             .await
             .unwrap();
-        let copies = self.replicas.len();
+        let copies = self.copies;
         Leases::new(
             Arc::new(self.store.clone()),
             self.nodes.clone(),

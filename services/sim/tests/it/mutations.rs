@@ -78,7 +78,7 @@ noticed! {
     previous_extent_only: journal(Journal::PreviousExtentOnly, None, 0);
     ack_during_roll: journal(Journal::AckDuringRoll, None, 0);
     read_beyond_the_seal: journal(Journal::ReadBeyondEnd, None, 0);
-    stale_extent_read: journal(Journal::StaleExtentRead, None, 100);
+    stale_extent_read: journal(Journal::StaleExtentRead, None, 99);
     seal_at_the_minimum: journal(Journal::SealAtMinimum, Some(3), 0);
     fence_quorum_one: journal(Journal::FenceQuorumOne, Some(3), 4);
     ack_quorum_one: journal(Journal::AckQuorumOne, Some(3), 58);
