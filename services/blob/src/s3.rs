@@ -218,9 +218,14 @@ impl S3 {
                 .filter_map(|object| self.listed(object))
                 .collect();
             token = out.next_continuation_token().map(str::to_owned);
+            // A full page may have a next one whatever is said: MinIO forgets what follows a key that is itself the prefix.
+            let full = objects.len() >= list.page();
             let more = out.is_truncated().unwrap_or_default() && token.is_some();
             if !more || !objects.is_empty() {
-                let next = objects.last().filter(|_| more).map(|last| last.key.clone());
+                let next = objects
+                    .last()
+                    .filter(|_| more || full)
+                    .map(|last| last.key.clone());
                 return Ok(Page { objects, next });
             }
         }

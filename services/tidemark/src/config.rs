@@ -25,6 +25,16 @@ pub enum MetaEngine {
     FoundationDb,
 }
 
+/// Which object store the log's older part goes to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BlobEngine {
+    /// A local folder, for one process.
+    Fs,
+    /// A bucket of S3, or of what speaks its protocol.
+    S3,
+}
+
 /// Makes a section struct per group with serde and defaults, and one documented row per setting.
 macro_rules! settings {
     ($($(#[doc = $section_doc:literal])* $section:ident: $ty:ident {
@@ -73,6 +83,23 @@ settings! {
         engine: MetaEngine = MetaEngine::Embedded;
         /// FoundationDB's cluster file; empty means the client library's default place.
         cluster_file: PathBuf = PathBuf::new();
+    }
+    /// The object store.
+    blob: BlobSettings {
+        /// `fs` keeps objects in a local folder; `s3` in a bucket, and needs a binary built with that feature.
+        engine: BlobEngine = BlobEngine::Fs;
+        /// Folder of `fs`; empty means `objects` in the data folder.
+        path: PathBuf = PathBuf::new();
+        /// Bucket of `s3`. Credentials are found as AWS's tools do: environment, profile, container, instance.
+        s3_bucket: String = String::new();
+        /// Region of the bucket; empty means that of the environment or profile.
+        s3_region: String = String::new();
+        /// URL of a server that speaks S3; empty means AWS.
+        s3_endpoint: String = String::new();
+        /// All objects lie under this prefix of the bucket; empty means the whole bucket is the service's.
+        s3_prefix: String = String::new();
+        /// Whether the bucket goes into the path of a URL in place of the host name, as most servers but AWS want it.
+        s3_path_style: bool = false;
     }
     /// The Kafka protocol's listener.
     kafka: KafkaSettings {

@@ -12,8 +12,14 @@ mod foundation;
 mod fsck;
 mod layout;
 mod metrics;
+mod objects;
 mod parts;
 mod repair;
+#[cfg(feature = "s3")]
+mod s3;
+#[cfg(not(feature = "s3"))]
+#[path = "roles/s3_absent.rs"]
+mod s3;
 
 pub use all::Service;
 pub use descriptors::{raise_limit, shortfall};

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidemark_blob::BlobStore;
 use tidemark_gateway_http::HttpGateway;
 use tidemark_gateway_kafka::KafkaGateway;
 use tidemark_groups::{Groups, GroupsConfig, Owners, Standing};
@@ -23,7 +24,7 @@ use tidemark_topics::Topics;
 use tidemark_types::{ShardId, Tenant};
 
 use super::parts::Base;
-use super::{StartError, layout, parts};
+use super::{StartError, layout, objects, parts};
 use crate::config::Settings;
 
 /// This node's id in Kafka's terms. One process is one broker.
@@ -43,6 +44,8 @@ struct Layers {
 pub struct Service {
     layers: Layers,
     node: Arc<LogNode>,
+    /// Open from the start, so that one that is unusable shows then; the log takes it from here.
+    _objects: Arc<dyn BlobStore>,
     kafka: SocketAddr,
     http: SocketAddr,
 }
@@ -67,6 +70,7 @@ impl Service {
         let layers = Layers::default();
         let base = parts::open_metadata(settings, &layers.meta).await?;
         let node = parts::open_log_node(settings, &base, &layers.wal).await?;
+        let objects = objects::open(settings, &base, &layers.wal).await?;
         let core = start_log(settings, &layers.log, base, &node).await?;
         super::metrics::observe(&core.log, &node);
         let kafka = kafka_gateway(settings, &core, &layers.gateways).await?;
@@ -76,6 +80,7 @@ impl Service {
             http: http.local_addr(),
             layers,
             node,
+            _objects: objects,
         };
         kafka.serve();
         let tasks = service.layers.gateways.clone();
