@@ -61,13 +61,32 @@ fn kafkajs() {
     });
 }
 
-#[test]
-fn java() {
+fn java_scenario(name: &str, program: &str) {
     tools::with(tools::java, |class_path| {
         let mut command = Command::new("java");
-        command.args(["-cp", &class_path, "Client"]);
-        scenario("java", command);
+        command.args(["-cp", &class_path, program]);
+        scenario(name, command);
     });
+}
+
+#[test]
+fn java() {
+    java_scenario("java", "Client");
+}
+
+#[test]
+fn java_static_members() {
+    java_scenario("java-members", "Members");
+}
+
+#[test]
+fn java_consumer_protocol_of_kip_848_is_refused() {
+    java_scenario("java-848", "NewProtocol");
+}
+
+#[test]
+fn java_admin() {
+    java_scenario("java-admin", "Administration");
 }
 
 #[test]

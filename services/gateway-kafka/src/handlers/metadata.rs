@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use tidemark_topics::{Placement, Topic, validate_name};
 use tidemark_types::{Coded, ErrorCode, PartitionIndex};
+use tidemark_wire::KafkaUuid;
 use tidemark_wire::messages::{
     MetadataRequestData, MetadataRequestTopic, MetadataResponseBroker, MetadataResponseData,
     MetadataResponsePartition, MetadataResponseTopic,
 };
-use tidemark_wire::{KafkaString, KafkaUuid};
 
 use super::NO_OPERATIONS;
 use crate::Ctx;
@@ -85,19 +85,21 @@ async fn one(
     asked: MetadataRequestTopic,
     may_create: bool,
 ) -> MetadataResponseTopic {
+    // An id counts before a name: Kafka's own admin client sends an empty name beside it.
+    let by_id = call.version >= BY_ID && (!asked.topic_id.is_nil() || asked.name.is_none());
     let found = match &asked.name {
+        _ if by_id => resolve::by_id(ctx, call, asked.topic_id).await,
         Some(name) if asked.topic_id.is_nil() => named(ctx, call, name.as_str(), may_create).await,
-        None if call.version >= BY_ID => resolve::by_id(ctx, call, asked.topic_id).await,
         Some(_) | None => Err(ErrorCode::InvalidRequest),
     };
     match found {
         Ok(topic) => described(ctx, call, &topic),
         Err(error) => MetadataResponseTopic {
             error_code: error.kafka(),
-            name: asked.name.or(match call.version {
-                BY_ID.. => None,
-                _ => Some(KafkaString::from_static("")),
-            }),
+            name: match (by_id, asked.name) {
+                (true, _) => None,
+                (false, name) => Some(name.unwrap_or_default()),
+            },
             topic_id: asked.topic_id,
             topic_authorized_operations: NO_OPERATIONS,
             ..Default::default()
@@ -161,6 +163,8 @@ fn partition(
 
 #[cfg(test)]
 mod tests {
+    use tidemark_wire::KafkaString;
+
     use super::*;
     use crate::testing;
 
@@ -247,6 +251,15 @@ mod tests {
             assert_eq!(names(&answer), ["a", ""]);
             let missing = &answer.topics[1];
             assert_eq!((missing.error_code, missing.topic_id), (100, unknown));
+            let mut beside = request.clone();
+            for topic in beside.topics.iter_mut().flatten() {
+                topic.name = Some(KafkaString::default());
+            }
+            let again = testing::call(&ctx, &beside, version).await;
+            assert_eq!(
+                again, answer,
+                "an empty name beside the id, as Kafka's admin client sends"
+            );
         }
         let early = testing::call(&ctx, &request, 11).await;
         assert_eq!(early.topics[0].error_code, 42);
