@@ -30,6 +30,13 @@ impl Budget {
         self.bytes - self.free.available_permits()
     }
 
+    /// `bytes`, if they are there at once.
+    pub(crate) fn try_take(&self, bytes: usize) -> Option<Charge> {
+        let claim = u32::try_from(bytes.min(self.bytes)).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&self.free).try_acquire_many_owned(claim).ok()?;
+        Some(Charge(Some(permit)))
+    }
+
     /// Waits for `bytes`; a claim above the whole budget takes all of it.
     pub(crate) async fn take(&self, bytes: usize) -> Charge {
         let claim = u32::try_from(bytes.min(self.bytes)).unwrap_or(u32::MAX);

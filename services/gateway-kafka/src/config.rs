@@ -21,9 +21,10 @@ pub struct KafkaConfig {
     pub idle_timeout: Duration,
     /// A frame or an answer must get through within this long plus its size at [`KafkaConfig::bytes_per_s_min`].
     pub transfer_timeout: Duration,
-    /// Slower peers are not waited for, bytes per second.
+    /// Slower peers are not waited for, bytes per second; not even for `transfer_timeout` while others wait for memory.
     pub bytes_per_s_min: u64,
-    /// Bytes of requests held at the most, all connections together. Reads pause at the bound.
+    /// Bytes of requests held at the most, all connections together. Reads pause at the bound. A
+    /// quarter of it is for frames up to 64 KiB.
     pub request_bytes_max: usize,
     /// Bytes of requests one connection holds at the most; at least one largest frame.
     pub connection_bytes_max: usize,

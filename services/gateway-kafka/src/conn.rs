@@ -28,10 +28,10 @@ use tokio_util::sync::CancellationToken;
 
 use self::read::{Frame, FrameCharge, FrameReader, ReadEnd};
 use self::write::WriteEnd;
-use crate::budget::Budget;
 use crate::dispatch::{Route, open, route, serve};
 use crate::handler::{Answer, Call, CallError, Entry, Peer, Run, Running, Waits};
 use crate::meter::Meter;
+use crate::pool::FramePool;
 use crate::{Ctx, KafkaConfig};
 
 /// What all connections of a gateway share.
@@ -39,14 +39,18 @@ use crate::{Ctx, KafkaConfig};
 pub(crate) struct Shared {
     pub(crate) ctx: Arc<Ctx>,
     pub(crate) config: Arc<KafkaConfig>,
-    pub(crate) requests: Budget,
+    pub(crate) requests: FramePool,
     pub(crate) meter: Meter,
 }
 
 impl Shared {
     pub(crate) fn new(ctx: Arc<Ctx>, config: KafkaConfig) -> Self {
         Self {
-            requests: Budget::new(config.request_bytes_max),
+            requests: FramePool::new(
+                config.request_bytes_max,
+                config.bytes_per_s_min,
+                ctx.clock.clone(),
+            ),
             ctx,
             config: Arc::new(config),
             meter: Meter::new(),
@@ -127,7 +131,7 @@ where
 {
     let _counted = shared.meter.connection();
     let (queue, queued) = mpsc::channel(shared.config.pipeline_max.max(1));
-    let frames = FrameReader::new(reader, shared.requests.clone(), Arc::clone(&shared.config));
+    let frames = FrameReader::new(reader, &shared.requests, Arc::clone(&shared.config));
     let conn = Conn {
         shared,
         peer,

@@ -27,6 +27,7 @@ mod memory;
 mod meter;
 #[cfg(test)]
 mod oracle;
+mod pool;
 mod quiet;
 mod resolve;
 mod sessions;

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use crate::KafkaConfig;
 use crate::budget::{Budget, Charge};
 use crate::handler::CallError;
+use crate::pool::{FramePool, Reader};
 
 /// Sizes a body's buffer grows through, bytes. Most requests fit the first; a full produce request is copied
 /// once, at 64 KiB, and then read into place.
@@ -66,16 +67,16 @@ pub(crate) enum ReadEnd {
 pub(crate) struct FrameReader<R> {
     io: R,
     own: Budget,
-    all: Budget,
+    all: Reader,
     config: std::sync::Arc<KafkaConfig>,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
-    pub(crate) fn new(io: R, all: Budget, config: std::sync::Arc<KafkaConfig>) -> Self {
+    pub(crate) fn new(io: R, all: &FramePool, config: std::sync::Arc<KafkaConfig>) -> Self {
         Self {
             io,
             own: Budget::new(config.connection_bytes_max),
-            all,
+            all: all.reader(),
             config,
         }
     }
@@ -112,43 +113,56 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         let head = FrameHead::parse(&raw).map_err(CallError::from)?;
         judge(&head)?;
         let within = self.config.transfer_time(head.length);
-        let body = self.body(&raw[PREFIX_BYTES..], head.length);
-        let (bytes, charge) = tokio::time::timeout(within, body)
-            .await
-            .map_err(|_| ReadEnd::Slow { bytes: head.length })?
-            .map_err(ReadEnd::Broken)?;
+        let slow = ReadEnd::Slow { bytes: head.length };
+        let Self { io, own, all, .. } = self;
+        all.begin();
+        let body = body(io, own, all, &raw[PREFIX_BYTES..], head.length);
+        let read = tokio::select! {
+            biased;
+            read = tokio::time::timeout(within, body) => read,
+            () = all.cut() => return Err(slow),
+        };
+        all.end();
+        let (bytes, charge) = read.map_err(|_| slow)?.map_err(ReadEnd::Broken)?;
         Ok(Frame {
             head,
             bytes,
             charge,
         })
     }
+}
 
-    async fn body(&mut self, start: &[u8], length: usize) -> std::io::Result<(Bytes, FrameCharge)> {
-        debug_assert_eq!(start.len(), REQUEST_HEADER_BYTES);
-        let mut buf = BytesMut::new();
-        let mut charge = FrameCharge::default();
-        for step in STEPS {
-            let size = step.min(length);
-            charge.own.add(self.own.take(size - buf.len()).await);
-            charge.all.add(self.all.take(size - buf.len()).await);
-            grow(&mut buf, size);
-            if buf.is_empty() {
-                buf.extend_from_slice(start);
-            }
-            while buf.len() < size {
-                let missing = size - buf.len();
-                let mut room = (&mut buf).limit(missing);
-                if self.io.read_buf(&mut room).await? == 0 {
-                    return Err(std::io::ErrorKind::UnexpectedEof.into());
-                }
-            }
-            if size == length {
-                break;
-            }
+async fn body<R: AsyncRead + Unpin>(
+    io: &mut R,
+    own: &Budget,
+    all: &Reader,
+    start: &[u8],
+    length: usize,
+) -> std::io::Result<(Bytes, FrameCharge)> {
+    debug_assert_eq!(start.len(), REQUEST_HEADER_BYTES);
+    let mut buf = BytesMut::new();
+    let mut charge = FrameCharge::default();
+    for step in STEPS {
+        let size = step.min(length);
+        charge.own.add(own.take(size - buf.len()).await);
+        charge.all.add(all.take(size - buf.len(), length).await);
+        grow(&mut buf, size);
+        if buf.is_empty() {
+            buf.extend_from_slice(start);
         }
-        Ok((buf.freeze(), charge))
+        while buf.len() < size {
+            let missing = size - buf.len();
+            let mut room = (&mut buf).limit(missing);
+            if io.read_buf(&mut room).await? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            all.received(buf.len());
+        }
+        if size == length {
+            break;
+        }
     }
+    Ok((buf.freeze(), charge))
 }
 
 /// Gives `buf` a capacity of exactly `size`.

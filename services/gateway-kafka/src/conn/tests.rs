@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::{BufMut, BytesMut};
 use futures_util::FutureExt;
 use tidemark_wire::KafkaString;
+use tidemark_wire::frame::PREFIX_BYTES;
 use tidemark_wire::messages::join_group_request::JoinGroupRequestProtocol;
 use tidemark_wire::messages::{
     ApiVersionsRequestData, DescribeClusterRequestData, DescribeClusterResponseData,
@@ -293,6 +294,80 @@ async fn stopping_sends_a_waiting_sync_elsewhere() {
     assert!(matches!(waits.end().await, End::Asked));
 }
 
+/// A frame of `length` of which only `sent` bytes come.
+fn dribbled(length: usize, sent: usize) -> Bytes {
+    let mut raw = BytesMut::new();
+    raw.put_i32(i32::try_from(length).expect("a frame's length"));
+    raw.put_slice(&[0, 0, 0, 9, 0, 0, 0, 1, 0xff, 0xff]);
+    raw.resize(sent, 0);
+    raw.freeze()
+}
+
+#[tokio::test(start_paused = true)]
+async fn senders_that_dawdle_over_large_frames_do_not_keep_others_waiting() {
+    let config = KafkaConfig {
+        request_bytes_max: 16 << 20,
+        ..KafkaConfig::default()
+    };
+    let mut healthy = connect_with(config).await;
+    let shared = Arc::clone(&healthy.shared);
+    let now = || shared.ctx.clock.now();
+    // Each has sent enough to be given 2 MiB: together they are given all there is for large frames.
+    let mut dawdlers = Vec::new();
+    for _ in 0..20 {
+        let mut one = connect_to(&shared);
+        one.io
+            .write_all(&dribbled(50 << 20, 70 << 10))
+            .await
+            .unwrap();
+        one.settle().await;
+        dawdlers.push(one);
+    }
+    assert!(shared.requests.used() <= 16 << 20);
+    // A small frame has room of its own.
+    let started = now();
+    healthy.io.write_all(&describe()).await.unwrap();
+    assert_eq!(healthy.describe().await.error_code, 0);
+    assert_eq!(now(), started);
+    // A large one gets the room of somebody slow.
+    let mut large = describe().to_vec();
+    large.resize(PREFIX_BYTES + (1 << 20), 0);
+    let length = i32::try_from(large.len() - PREFIX_BYTES).unwrap();
+    large[..PREFIX_BYTES].copy_from_slice(&length.to_be_bytes());
+    healthy.io.write_all(&large).await.unwrap();
+    assert_eq!(healthy.describe().await.error_code, 0);
+    assert!(now() - started < Duration::from_secs(3), "virtual time");
+    drop(dawdlers);
+}
+
+#[tokio::test(start_paused = true)]
+async fn senders_that_dawdle_over_small_frames_do_not_keep_others_waiting() {
+    let config = KafkaConfig {
+        request_bytes_max: 1 << 20,
+        ..KafkaConfig::default()
+    };
+    let mut healthy = connect_with(config).await;
+    let shared = Arc::clone(&healthy.shared);
+    let mut dawdlers = Vec::new();
+    for _ in 0..20 {
+        let mut one = connect_to(&shared);
+        one.io
+            .write_all(&dribbled(60 << 10, 5 << 10))
+            .await
+            .unwrap();
+        one.settle().await;
+        dawdlers.push(one);
+    }
+    let started = shared.ctx.clock.now();
+    healthy.io.write_all(&describe()).await.unwrap();
+    assert_eq!(healthy.describe().await.error_code, 0);
+    assert!(
+        shared.ctx.clock.now() - started < Duration::from_secs(3),
+        "virtual time"
+    );
+    drop(dawdlers);
+}
+
 #[tokio::test(start_paused = true)]
 async fn announced_lengths_cost_nothing_until_bytes_arrive() {
     let mut client = connect().await;
@@ -317,7 +392,8 @@ async fn reads_pause_while_others_hold_the_budget() {
         ..KafkaConfig::default()
     };
     let mut client = connect_with(config).await;
-    let held = client.shared.requests.take(8 << 10).await;
+    let other = client.shared.requests.reader();
+    let held = other.take(8 << 10, 1).await;
     client.io.write_all(&describe()).await.unwrap();
     client.settle().await;
     assert!(client.io.read_u8().now_or_never().is_none());
