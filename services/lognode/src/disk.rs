@@ -1,5 +1,6 @@
 //! The seam below the WAL: one folder of files, synchronous.
 
+mod direct;
 mod file;
 
 use std::fmt;

@@ -11,6 +11,8 @@ use crate::view::SegmentFile;
 const PREFIX: &str = "wal-";
 /// Suffix of a file that is being prepared.
 const UNFINISHED: &str = ".new";
+/// Zeros written at a time.
+pub(crate) const ZERO_BYTES: usize = 256 << 10;
 
 /// A segment file that belongs to the pool.
 #[derive(Clone, Debug)]
@@ -78,22 +80,20 @@ pub(crate) fn is_unfinished(name: &str) -> bool {
     name.starts_with(PREFIX) && name.ends_with(UNFINISHED)
 }
 
-/// Makes a segment file: reserved, zero-written when asked (overwriting written blocks syncs faster than
-/// writing reserved ones), with a header that says it is unused, under its final name.
+/// Makes a segment file: reserved, zero-written as far as `go_on` allows (overwriting written blocks syncs faster
+/// than writing reserved ones), with a header that says it is unused, under its final name.
 pub(crate) fn prepare(
     disk: &dyn Disk,
     name: &str,
     bytes: u64,
     secret: u64,
-    write_zeros: bool,
+    go_on: impl FnMut() -> bool,
 ) -> io::Result<Slot> {
     let bytes = aligned(bytes);
     let unfinished = format!("{name}{UNFINISHED}");
     let file = disk.create(&unfinished, bytes)?;
     let fill = || {
-        if write_zeros {
-            zero(&*file, bytes)?;
-        }
+        zero(&*file, bytes, go_on)?;
         file.write_at(0, &[IoSlice::new(&spare_block(secret))])?;
         file.sync()?;
         disk.rename(&unfinished, name)?;
@@ -111,12 +111,17 @@ pub(crate) fn prepare(
     })
 }
 
-fn zero(file: &dyn DiskFile, bytes: u64) -> io::Result<()> {
-    static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
+/// Writes zeros for as long as `go_on` says so before each piece.
+fn zero(file: &dyn DiskFile, bytes: u64, mut go_on: impl FnMut() -> bool) -> io::Result<()> {
+    const PAGE: usize = 4096;
+    static ZEROS: [u8; ZERO_BYTES + PAGE] = [0; ZERO_BYTES + PAGE];
+    // Aligned, so that nothing is copied on the way to the disk.
+    let from = ZEROS.as_ptr().align_offset(PAGE);
+    let zeros = &ZEROS[from..from + ZERO_BYTES];
     let mut at = 0;
-    while at < bytes {
-        let n = usize::try_from(bytes - at).map_or(ZEROS.len(), |left| left.min(ZEROS.len()));
-        file.write_at(at, &[IoSlice::new(&ZEROS[..n])])?;
+    while at < bytes && go_on() {
+        let n = usize::try_from(bytes - at).map_or(ZERO_BYTES, |left| left.min(ZERO_BYTES));
+        file.write_at(at, &[IoSlice::new(&zeros[..n])])?;
         at += n as u64;
     }
     Ok(())

@@ -3,13 +3,15 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use rustix::buffer::spare_capacity;
 use rustix::fs::{Advice, FallocateFlags, FlockOperation};
 use rustix::io::Errno;
 
+use super::direct::{self, Gather};
 use super::{Disk, DiskFile};
 use crate::OpenError;
 
@@ -22,6 +24,7 @@ const LOCK: &str = "LOCK";
 pub struct FileDisk {
     folder: PathBuf,
     dir: File,
+    gather: Arc<Gather>,
     _lock: Option<File>,
 }
 
@@ -65,8 +68,18 @@ impl FileDisk {
         Ok(Self {
             folder: folder.to_owned(),
             dir,
+            gather: Arc::default(),
             _lock: lock,
         })
+    }
+
+    fn file(&self, file: File) -> RealFile {
+        RealFile {
+            file,
+            direct: OnceLock::new(),
+            only_cached: AtomicBool::new(false),
+            gather: self.gather.clone(),
+        }
     }
 }
 
@@ -91,7 +104,8 @@ impl Disk for FileDisk {
     }
 
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn DiskFile>> {
-        let file = RealFile(options().create_new(true).open(self.folder.join(name))?);
+        let path = self.folder.join(name);
+        let file = self.file(options().create_new(true).open(path)?);
         if let Err(error) = file.grow(bytes) {
             let _ = std::fs::remove_file(self.folder.join(name));
             return Err(error);
@@ -107,7 +121,7 @@ impl Disk for FileDisk {
             }
             other => other?,
         };
-        Ok(Arc::new(RealFile(file)))
+        Ok(Arc::new(self.file(file)))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -128,35 +142,34 @@ impl Disk for FileDisk {
 }
 
 #[derive(Debug)]
-struct RealFile(File);
+struct RealFile {
+    file: File,
+    /// The same file for direct writes, from the first one on; `None` where there are none.
+    direct: OnceLock<Option<File>>,
+    /// The file system refused a direct write.
+    only_cached: AtomicBool,
+    gather: Arc<Gather>,
+}
 
-impl DiskFile for RealFile {
-    fn bytes(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+impl RealFile {
+    fn direct(&self) -> Option<&File> {
+        if self.only_cached.load(Ordering::Relaxed) {
+            return None;
+        }
+        let open = || direct::reopen(&self.file).ok();
+        self.direct.get_or_init(open).as_ref()
     }
 
-    fn grow(&self, bytes: u64) -> io::Result<()> {
-        let len = self.bytes()?;
-        if len >= bytes {
-            return Ok(());
-        }
-        match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, bytes) {
-            // Not every file system can reserve space; the length alone serves there.
-            Err(Errno::OPNOTSUPP) => self.0.set_len(bytes),
-            other => Ok(other?),
-        }
-    }
-
-    fn write_at(&self, mut offset: u64, slices: &[IoSlice<'_>]) -> io::Result<()> {
+    fn write_cached(&self, mut offset: u64, slices: &[IoSlice<'_>]) -> io::Result<()> {
         let mut left = slices;
         let mut skip = 0;
         while let Some(first) = left.first() {
             // A call that wrote a part of a slice is followed by one for that slice's rest.
             let written = if skip > 0 {
-                retry(|| rustix::io::pwrite(&self.0, &first[skip..], offset))?
+                retry(|| rustix::io::pwrite(&self.file, &first[skip..], offset))?
             } else {
                 let some = &left[..left.len().min(SLICES_MAX)];
-                retry(|| rustix::io::pwritev(&self.0, some, offset))?
+                retry(|| rustix::io::pwritev(&self.file, some, offset))?
             };
             if written == 0 && !first.is_empty() {
                 return Err(io::ErrorKind::WriteZero.into());
@@ -172,12 +185,44 @@ impl DiskFile for RealFile {
         }
         Ok(())
     }
+}
+
+impl DiskFile for RealFile {
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn grow(&self, bytes: u64) -> io::Result<()> {
+        let len = self.bytes()?;
+        if len >= bytes {
+            return Ok(());
+        }
+        match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, bytes) {
+            // Not every file system can reserve space; the length alone serves there.
+            Err(Errno::OPNOTSUPP) => self.file.set_len(bytes),
+            other => Ok(other?),
+        }
+    }
+
+    fn write_at(&self, offset: u64, slices: &[IoSlice<'_>]) -> io::Result<()> {
+        if direct::fits(offset, slices)
+            && let Some(file) = self.direct()
+        {
+            match self.gather.write_at(file, offset, slices) {
+                Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
+                    self.only_cached.store(true, Ordering::Relaxed);
+                }
+                other => return other,
+            }
+        }
+        self.write_cached(offset, slices)
+    }
 
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Bytes> {
         let mut out = Vec::with_capacity(len);
         while out.len() < len {
             let at = offset + out.len() as u64;
-            if retry(|| rustix::io::pread(&self.0, spare_capacity(&mut out), at))? == 0 {
+            if retry(|| rustix::io::pread(&self.file, spare_capacity(&mut out), at))? == 0 {
                 break;
             }
         }
@@ -186,15 +231,15 @@ impl DiskFile for RealFile {
     }
 
     fn drop_cache(&self) -> io::Result<()> {
-        Ok(rustix::fs::fadvise(&self.0, 0, None, Advice::DontNeed)?)
+        Ok(rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed)?)
     }
 
     fn sync(&self) -> io::Result<()> {
-        Ok(rustix::fs::fdatasync(&self.0)?)
+        Ok(rustix::fs::fdatasync(&self.file)?)
     }
 }
 
-fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
+pub(super) fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
             Err(Errno::INTR) => {}

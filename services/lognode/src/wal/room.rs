@@ -126,7 +126,7 @@ impl Wal {
             return Err(Trouble::Full);
         }
         let name = self.pool.name_next();
-        let made = crate::segments::prepare(&*self.disk, &name, bytes, self.view.secret, false);
+        let made = crate::segments::prepare(&*self.disk, &name, bytes, self.view.secret, || false);
         let slot = made.map_err(Trouble::of(format_args!("make {name}")))?;
         self.pool.free.push(slot);
         Ok(())
@@ -233,6 +233,10 @@ impl Wal {
             };
             self.preparer.start(job);
             self.take_prepared();
+        }
+        // A writer this fast gathers so much per sync that written blocks gain nothing.
+        if self.active.room() < self.active.slot.bytes / 4 {
+            self.preparer.hurry();
         }
     }
 
