@@ -72,7 +72,7 @@ impl BlobErrorKind {
                 "Check the credentials (environment, profile, instance role) and the bucket's policy."
             }
             Self::NoBucket => "Check the bucket's or folder's name, its region and the endpoint.",
-            Self::Invalid => "This is a bug, or a setting that contradicts itself.",
+            Self::Invalid => "Check the object store's settings; if these are right it is a bug.",
         }
     }
 }

@@ -51,8 +51,13 @@ where
             "no answer in time",
         )),
         other => {
-            let why = DisplayErrorContext(other).to_string();
-            let error = BlobError::new(unsent_kind(other, &why), what, shortened(&why));
+            let told = DisplayErrorContext(other).to_string();
+            let error = match unsent_kind(other, &told) {
+                kind @ BlobErrorKind::Unauthorized => {
+                    BlobError::new(kind, what, "no credentials were found")
+                }
+                kind => BlobError::new(kind, what, shortened(&told)),
+            };
             if refused_connection(other) || error.kind() == BlobErrorKind::Unauthorized {
                 error
             } else {
@@ -200,11 +205,12 @@ pub(super) fn size(what: &str, told: Option<i64>) -> Result<u64, BlobError> {
     size.ok_or_else(|| BlobError::new(BlobErrorKind::Corrupt, what, "the answer tells no size"))
 }
 
-/// The SDK's words can fill a screen.
+/// The SDK's words can fill a screen, and servers' end in a full stop.
 fn shortened(why: &str) -> String {
     const CHARS_MAX: usize = 300;
-    match why.char_indices().nth(CHARS_MAX) {
-        Some((at, _)) => format!("{} …", &why[..at]),
-        None => why.to_owned(),
+    let line = why.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(CHARS_MAX) {
+        Some((at, _)) => format!("{} …", &line[..at]),
+        None => line.trim_end_matches('.').to_owned(),
     }
 }

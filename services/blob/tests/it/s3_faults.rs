@@ -123,6 +123,18 @@ async fn a_bucket_in_another_region_is_named() {
 }
 
 #[tokio::test]
+async fn long_words_are_cut_to_one_line() {
+    let words = format!("first line\n second {}", "word ".repeat(500));
+    let xml = format!("<Error><Code>AccessDenied</Code><Message>{words}</Message></Error>");
+    let error = put_error(Answer::whole("403 Forbidden", "", &xml)).await;
+    assert!(
+        error.why().contains("first line second word") && error.why().len() < 400,
+        "{error}"
+    );
+    assert!(!error.why().contains('\n'), "{error}");
+}
+
+#[tokio::test]
 async fn a_reset_or_a_hang_leaves_a_put_in_doubt() {
     let reset = Answer::Text(String::new()).then_reset();
     let error = put_error(reset).await;
