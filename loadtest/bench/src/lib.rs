@@ -8,6 +8,7 @@
 //! This crate sees the ambient clock through `runtime` only, so its own accounting is tested in virtual time.
 
 pub mod error;
+pub mod html;
 pub mod http;
 pub mod kafka;
 pub mod layout;
@@ -15,6 +16,7 @@ pub mod measure;
 pub mod nats;
 pub mod pace;
 pub mod payload;
+pub mod peers;
 pub mod process;
 pub mod progress;
 pub mod report;

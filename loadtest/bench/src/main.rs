@@ -7,13 +7,14 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use tidemark_loadtest::LoadError;
+use clap::{Args, Parser, Subcommand};
+use tidemark_loadtest::peers::{Comparison, Options, Peer, compare};
 use tidemark_loadtest::progress::Progress;
 use tidemark_loadtest::report::Report;
 use tidemark_loadtest::run::{Foreign, run};
 use tidemark_loadtest::scenario::Scenario;
 use tidemark_loadtest::shared::Target;
+use tidemark_loadtest::{LoadError, html as pages};
 
 /// Workload generator for servers that speak the Kafka protocol, Tidemark's HTTP API or NATS JetStream.
 #[derive(Debug, Parser)]
@@ -50,7 +51,49 @@ enum Command {
         /// Writes the report as JSON.
         #[arg(long)]
         json: Option<PathBuf>,
+        /// Writes the report as a page with charts.
+        #[arg(long)]
+        html: Option<PathBuf>,
     },
+    /// Starts servers in turn on this machine and compares them under the same load.
+    Peers(Peers),
+    /// Makes the page of side-by-side runs out of their JSON.
+    Report {
+        /// What `peers` wrote.
+        json: Vec<PathBuf>,
+        /// Where the page goes.
+        #[arg(long, default_value = "index.html")]
+        html: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Peers {
+    /// The scenarios' files.
+    #[arg(required = true)]
+    scenarios: Vec<PathBuf>,
+    /// The peers' files or names; the first is compared with the others.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "tidemark,kafka,kafka-fsync,nats"
+    )]
+    peers: Vec<String>,
+    /// Rounds of each.
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+    /// Tidemark's binary.
+    #[arg(long, default_value = "target/release/tidemark")]
+    tidemark: PathBuf,
+    /// Where peers are installed, kept between runs.
+    #[arg(long, default_value = "loadtest/bench/.cache")]
+    cache: PathBuf,
+    /// Where the servers' data goes while they run.
+    #[arg(long, default_value = "loadtest/bench/.data")]
+    data: PathBuf,
+    /// Where the results go: a JSON file per scenario and one page.
+    #[arg(long, default_value = "loadtest/results")]
+    out: PathBuf,
 }
 
 fn main() -> ExitCode {
@@ -87,6 +130,7 @@ async fn serve(command: Command) -> Result<bool, LoadError> {
             server_pid,
             name,
             json,
+            html,
         } => {
             let scenario = read_scenario(&scenario)?;
             let target = Target {
@@ -102,10 +146,77 @@ async fn serve(command: Command) -> Result<bool, LoadError> {
             if let Some(json) = json {
                 write(&json, &to_json(&report)?)?;
             }
+            if let Some(html) = html {
+                write(&html, &pages::of_runs(std::slice::from_ref(&report)))?;
+            }
             print!("{}", tidemark_loadtest::text::of_run(&report));
             Ok(report.findings.is_clean())
         }
+        Command::Peers(peers) => side_by_side(peers).await.map(|()| true),
+        Command::Report { json, html } => {
+            let all: Result<Vec<Comparison>, LoadError> =
+                json.iter().map(|p| from_json(p)).collect();
+            write(&html, &pages::of_comparisons(&all?))?;
+            Ok(true)
+        }
     }
+}
+
+async fn side_by_side(asked: Peers) -> Result<(), LoadError> {
+    let absolute = |p: &Path| std::path::absolute(p).map_err(LoadError::system("find the folder"));
+    let peers: Result<Vec<Peer>, LoadError> = asked.peers.iter().map(|p| read_peer(p)).collect();
+    let options = Options {
+        rounds: asked.rounds.max(1),
+        cache: absolute(&asked.cache)?,
+        data: absolute(&asked.data)?,
+        tidemark: absolute(&asked.tidemark)?,
+        command: format!(
+            "tidemark-loadtest peers --rounds {} --peers {}",
+            asked.rounds,
+            asked.peers.join(",")
+        ),
+    };
+    let peers = peers?;
+    std::fs::create_dir_all(&asked.out).map_err(LoadError::system("make the results' folder"))?;
+    let mut all = Vec::new();
+    for path in &asked.scenarios {
+        let text = std::fs::read_to_string(path);
+        let text = text.map_err(LoadError::system(format!("read {}", path.display())))?;
+        let mut comparison = compare(&text, &peers, &options).await?;
+        let name = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        comparison.command = format!("{} {name}.toml", comparison.command);
+        print!("{}", tidemark_loadtest::text::of_comparison(&comparison));
+        let json = serde_json::to_string_pretty(&comparison);
+        let json = json.map_err(|e| LoadError::broken("write JSON", e))?;
+        write(&asked.out.join(format!("{name}.json")), &json)?;
+        all.push(comparison);
+        // After each, so that a run that is cut short leaves what it has.
+        write(&asked.out.join("index.html"), &pages::of_comparisons(&all))?;
+    }
+    Ok(())
+}
+
+/// A peer by its file, or by its name among the repository's.
+fn read_peer(named: &str) -> Result<Peer, LoadError> {
+    let own = format!("{}/peers/{named}.toml", env!("CARGO_MANIFEST_DIR"));
+    let path = if named.ends_with(".toml") {
+        named
+    } else {
+        &own
+    };
+    let text = std::fs::read_to_string(path).map_err(LoadError::system(format!("read {path}")))?;
+    Peer::parse(&text)
+}
+
+fn from_json(path: &Path) -> Result<Comparison, LoadError> {
+    let text = std::fs::read_to_string(path);
+    let text = text.map_err(LoadError::system(format!("read {}", path.display())))?;
+    serde_json::from_str(&text)
+        .map_err(|e| LoadError::broken(format!("read {}", path.display()), e))
 }
 
 fn read_scenario(path: &Path) -> Result<Scenario, LoadError> {

@@ -29,7 +29,7 @@ use crate::verify::{Findings, Ledger};
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T, LoadError>> + Send + 'a>>;
 
 /// The server under load, as far as the run may know and handle it.
-pub trait Host: Send {
+pub trait Host: Send + Sync {
     /// Its name in reports.
     fn name(&self) -> String;
 

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::measure::Summary;
+use crate::peers::Comparison;
 use crate::report::{PhaseReport, Report};
 
 const MIB: f64 = 1_048_576.0;
@@ -24,6 +25,34 @@ pub fn of_run(report: &Report) -> String {
     }
     for line in &found.named {
         let _ = writeln!(out, "    {line}");
+    }
+    out
+}
+
+/// A side-by-side run: medians, and the first peer's ratio to the others with its spread.
+#[must_use]
+pub fn of_comparison(c: &Comparison) -> String {
+    let mut out = format!("{}\n", c.scenario);
+    for line in &c.left_out {
+        let _ = writeln!(out, "  left out: {line}");
+    }
+    let short = crate::html::short;
+    for m in &c.metrics {
+        let _ = write!(out, "  {:<22} {:<22} {:>6}", m.phase, m.name, m.unit);
+        for (peer, _) in &c.peers {
+            let value = m
+                .values
+                .get(peer)
+                .map_or("-".to_owned(), |s| short(s.median));
+            let _ = write!(out, "  {peer} {value}");
+        }
+        for (peer, _) in c.peers.iter().skip(1) {
+            if let Some(r) = m.ratios.get(peer) {
+                let (median, min, max) = (short(r.median), short(r.min), short(r.max));
+                let _ = write!(out, "  /{peer} {median} ({min}–{max})");
+            }
+        }
+        out.push('\n');
     }
     out
 }
