@@ -1,5 +1,7 @@
 //! The coordinator's front: finds the group's owner, then its actor.
 
+mod sweep;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -332,37 +334,6 @@ impl Groups {
             ownership,
             events,
             shown,
-        }
-    }
-
-    /// Loads every group that has members, so that members which never come back expire, and drops what is
-    /// over its retention.
-    async fn sweep_for_ever(self) {
-        let around = Arc::clone(&self.0.around);
-        let mut wait = around.config.sweep_interval.min(FIRST_SWEEP);
-        loop {
-            tokio::select! { biased;
-                () = around.stopping.cancelled() => return,
-                () = around.clock.sleep(wait) => wait = around.config.sweep_interval,
-            }
-            // There is one tenant until tenants are made.
-            let tenant = Tenant::default_without_auth();
-            let groups = match self.list(&tenant).await {
-                Ok(groups) => groups,
-                Err(why) => {
-                    tracing::info!("groups not swept: {why}");
-                    continue;
-                }
-            };
-            for listed in groups {
-                if around.stopping.is_cancelled() {
-                    return;
-                }
-                let swept = self.ask(&tenant, &listed.group, Event::Sweep).await;
-                if let Err(why) = swept {
-                    tracing::info!(group = listed.group, "group not swept: {why}");
-                }
-            }
         }
     }
 }

@@ -168,6 +168,18 @@ impl GroupStore {
         read.await.map(|(found, _)| found).map_err(refused)
     }
 
+    /// The first tenant that has a stored group, from `from` on.
+    pub(crate) async fn next_tenant(&self, from: TenantId) -> Result<Option<TenantId>, GroupError> {
+        let read = transact(&*self.store, &self.clock, &self.entropy, move |tx| {
+            Box::pin(async move {
+                let range = GroupKey::from_tenant(from);
+                let first = keys::scan::<GroupKey>(tx, range, 1, Mode::Snapshot).await?;
+                Ok(first.first().map(|(key, _)| key.tenant))
+            })
+        });
+        read.await.map(|(found, _)| found).map_err(refused)
+    }
+
     /// Every stored group of a tenant.
     pub(crate) async fn groups(
         &self,

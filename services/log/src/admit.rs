@@ -11,7 +11,8 @@ use crate::head::{KeyStamp, ProducerStamp};
 const NO_TIMESTAMP: i64 = -1;
 
 /// Checks a batch against its topic's configuration and stamps the log's time when the topic wants it.
-/// The whole-batch rules need its header only; keys of compacted topics need its records.
+/// The whole-batch rules need its header only; uncompressed records are counted by their lengths; keys of compacted
+/// topics need the records themselves.
 pub(crate) fn admit(
     batch: Batch,
     config: &TopicConfig,
@@ -31,6 +32,8 @@ pub(crate) fn admit(
     }
     if config.cleanup_policy.compact {
         check_keys(&batch, decompress_bytes_max)?;
+    } else {
+        batch.check_records()?;
     }
     if config.message_timestamp_type == TimestampType::LogAppendTime {
         return Ok(batch.with_log_append_time(now_ms));

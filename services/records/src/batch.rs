@@ -116,6 +116,22 @@ impl Batch {
         Ok(())
     }
 
+    /// Whether the records of an uncompressed batch are as many as the header says, one offset each, and end where the
+    /// batch ends (Kafka's INVALID_RECORD otherwise). Reads a few bytes per record and no key or value; right after the
+    /// CRC, while the batch is in the processor's cache, it takes a fraction of the time of that.
+    ///
+    /// Compressed batches pass: what their records say is checked by whoever decodes them ([`Batch::records`]).
+    ///
+    /// # Errors
+    /// [`BatchError::Record`].
+    pub fn check_records(&self) -> Result<(), BatchError> {
+        if self.compression() != Compression::None {
+            return Ok(());
+        }
+        let count = usize::try_from(self.header.record_count).unwrap_or(0);
+        crate::record::check_deltas(&self.bytes[HEADER_BYTES..], count)
+    }
+
     /// The header.
     #[must_use]
     pub const fn header(&self) -> &BatchHeader {

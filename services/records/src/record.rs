@@ -54,6 +54,35 @@ pub fn records(batch: &Batch, budget: usize) -> Result<Vec<Record>, BatchError> 
     Ok(out)
 }
 
+/// Checks that `data` is exactly `count` records whose offset deltas are 0, 1, 2 …, looking at nothing behind these.
+pub(crate) fn check_deltas(data: &[u8], count: usize) -> Result<(), BatchError> {
+    let mut all = Cursor::new(data);
+    for index in 0..count {
+        let left = all.remaining();
+        let fault = |why: String| BatchError::Record { index, why };
+        let length = all.varint();
+        let body = length
+            .and_then(|n| usize::try_from(n).ok())
+            .and_then(|n| all.take(n));
+        let body = body.ok_or_else(|| fault(format!("length {length:?} of {left} bytes left")))?;
+        let mut body = Cursor::new(body);
+        let delta = body
+            .byte()
+            .and_then(|_attributes| body.varlong())
+            .and_then(|_time| body.varint());
+        if delta.and_then(|d| usize::try_from(d).ok()) != Some(index) {
+            return Err(fault(format!("offset delta {delta:?} is not {index}")));
+        }
+    }
+    match all.remaining() {
+        0 => Ok(()),
+        left => Err(BatchError::Record {
+            index: count,
+            why: format!("{left} bytes after the last record"),
+        }),
+    }
+}
+
 /// An iterator over a batch's records; ends after the first fault.
 ///
 /// Checked on the way: lengths, offset deltas (rising, within the header's span), and at the end that there

@@ -4,6 +4,7 @@
 //! flags and the reference that `tidemark config --reference` prints; nothing is listed twice.
 
 mod layers;
+mod ranges;
 mod values;
 
 pub use layers::{ConfigError, Loaded, SettingDoc, Source, load};
@@ -111,7 +112,7 @@ settings! {
         advertised_port: u16 = 0;
         /// Connections at the most; one more is closed at once.
         connections_max: usize = 20_000;
-        /// Memory for requests being read or served, over all connections.
+        /// Memory for requests being read or served, over all connections; at least the largest request, 100 MiB.
         request_memory: ByteCount = ByteCount::mib(256);
         /// A connection that sends nothing for this long is closed.
         idle_timeout: Span = Span::from_secs(600);
@@ -145,9 +146,9 @@ settings! {
     }
     /// The write-ahead log on the local disk.
     wal: WalSettings {
-        /// Size of one segment file.
+        /// Size of one segment file, 1 MiB to 4 GiB.
         segment_size: ByteCount = ByteCount::mib(64);
-        /// Disk space the write-ahead log may take. When it is used up, appends are refused with a retriable error.
+        /// Disk space the write-ahead log may take, at least four segments. When it is used up, appends are refused with a retriable error.
         disk_budget: ByteCount = ByteCount::gib(64);
     }
     /// Consumer groups.

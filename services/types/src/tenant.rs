@@ -16,6 +16,13 @@ impl Tenant {
         Self { id: TenantId(0) }
     }
 
+    /// A tenant whose rows the service found in its own storage: for its work on them that no request asks for, such as
+    /// letting offsets expire. Never for what a client names.
+    #[must_use]
+    pub const fn found_in_storage(id: TenantId) -> Self {
+        Self { id }
+    }
+
     /// The tenant's id, for building keys and labels.
     #[must_use]
     pub const fn id(&self) -> TenantId {

@@ -36,7 +36,8 @@ pub(super) const ENTRY: Entry = Entry {
     min: 0,
     max: 13,
     notes: "Versions 0 to 2 are advertised (KAFKA-18659) and answered UNSUPPORTED_VERSION. acks=1 and acks=all are \
-            both durable. Transactional ids are refused until transactions are served.",
+            both durable. The records of an uncompressed batch are counted against its header, those of a compressed one \
+            only where the topic is compacted. Transactional ids are refused until transactions are served.",
     waits: Waits::No,
     run: Run::Staged(admit),
 };

@@ -137,6 +137,12 @@ impl World {
         self.store.fates.lock().extend(fates);
     }
 
+    /// The topics as the coordinator sees them.
+    pub(super) fn topics(&self) -> Topics {
+        let store: Arc<dyn MetaStore> = Arc::new(self.store.clone());
+        Topics::new(store, self.clock.clone(), self.entropy.clone(), 4)
+    }
+
     pub(super) async fn sleep(&self, seconds: u64) {
         self.clock.sleep(Duration::from_secs(seconds)).await;
     }

@@ -35,6 +35,15 @@ impl GroupKey {
         prefix.extend_from_slice(&tenant.0.to_be_bytes());
         prefix_range(&prefix)
     }
+
+    /// Every group of a tenant and of those with larger ids.
+    #[must_use]
+    pub fn from_tenant(tenant: TenantId) -> KeyRange {
+        KeyRange {
+            begin: Self::of_tenant(tenant).begin,
+            end: prefix_range(&[Tag::Group as u8]).end,
+        }
+    }
 }
 
 impl Key for GroupKey {

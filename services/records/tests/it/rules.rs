@@ -166,3 +166,49 @@ fn bare_snappy_blocks_are_read() {
     let batch = Batch::parse(resummed(&bytes)).unwrap();
     assert_eq!(records(&batch, BUDGET), records(&plain, BUDGET));
 }
+
+proptest! {
+    /// What passes decodes to the offsets that the header promises; what is built passes.
+    #[test]
+    fn uncompressed_records_are_counted(plain in vec(plain(), 1..30), count in 0..40_i32) {
+        let built = build(Compression::None, &plain);
+        prop_assert!(built.check_records().is_ok());
+        let mut bytes = built.bytes().to_vec();
+        bytes[23..27].copy_from_slice(&(count - 1).max(0).to_be_bytes());
+        bytes[57..61].copy_from_slice(&count.to_be_bytes());
+        let lying = Batch::parse(resummed(&bytes)).unwrap();
+        let right = usize::try_from(count).unwrap() == plain.len();
+        prop_assert_eq!(lying.check_records().is_ok(), right);
+        prop_assert_eq!(records(&lying, BUDGET).is_ok(), right);
+    }
+}
+
+#[test]
+fn records_that_are_cut_repeated_or_followed_by_more_are_refused() {
+    let refused = |batch: Batch| {
+        let error = batch.check_records().unwrap_err();
+        assert_eq!(error.code(), ErrorCode::InvalidRecord);
+        error.to_string()
+    };
+    let built = small(Compression::None).into_bytes();
+    let with = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = built.to_vec();
+        change(&mut bytes);
+        let length = i32::try_from(bytes.len() - 12).unwrap();
+        bytes[8..12].copy_from_slice(&length.to_be_bytes());
+        Batch::parse(resummed(&bytes)).unwrap()
+    };
+    assert!(refused(with(&|b| b.push(0))).contains("after the last record"));
+    assert!(refused(with(&|b| b.truncate(b.len() - 1))).contains("bytes left"));
+    // The first record's length, attributes, time delta, offset delta.
+    assert!(refused(with(&|b| b[HEADER_BYTES + 3] = 2)).contains("is not 0"));
+    assert!(refused(with(&|b| b[HEADER_BYTES] = 0xff)).contains("bytes left"));
+    assert!(refused(with(&|b| b[HEADER_BYTES] = 0)).contains("None is not 0"));
+    // Compressed records are counted by whoever decodes them.
+    let mut bytes = small(Compression::Lz4).bytes().to_vec();
+    bytes[23..27].copy_from_slice(&8_i32.to_be_bytes());
+    bytes[57..61].copy_from_slice(&9_i32.to_be_bytes());
+    let lying = Batch::parse(resummed(&bytes)).unwrap();
+    assert!(lying.check_records().is_ok());
+    assert!(records(&lying, BUDGET).is_err());
+}

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::ArgMatches;
 use tidemark_telemetry::{LogConfig, Metrics, init_logs};
@@ -10,6 +11,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{CliError, settings};
 use crate::config::{Loaded, Settings};
 use crate::roles::{self, Service};
+
+/// How long threads may take to end once everything was drained or given up.
+const STOP: Duration = Duration::from_secs(2);
 
 /// Runs the service until a signal or a failure.
 pub(super) fn run(matches: Option<&ArgMatches>) -> Result<(), CliError> {
@@ -45,7 +49,19 @@ pub(super) fn run(matches: Option<&ArgMatches>) -> Result<(), CliError> {
                 "The system refuses threads: raise its limits.",
             )
         })?;
-    runtime.block_on(serve(&settings))
+    let served = runtime.block_on(serve(&settings));
+    // A start that was given up may have left a thread that reads a disk: the process does not wait for it.
+    runtime.shutdown_timeout(STOP);
+    served
+}
+
+/// What `start` comes to, or nothing when `stopped` comes first.
+async fn unless<T>(stopped: impl Future<Output = ()>, start: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        () = stopped => None,
+        started = start => Some(started),
+    }
 }
 
 async fn serve(settings: &Settings) -> Result<(), CliError> {
@@ -53,16 +69,27 @@ async fn serve(settings: &Settings) -> Result<(), CliError> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let metrics =
         Metrics::install().map_err(|e| CliError::local("metrics", "set up metrics", e, ""))?;
-    let service = Service::start(settings, Arc::new(metrics))
-        .await
-        .map_err(|e| {
-            CliError::local(
-                "start",
-                "start the service",
-                e,
-                "`tidemark config` shows the settings in effect and where each came from.",
-            )
-        })?;
+    let stopped = async {
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    let start = Service::start(settings, Arc::new(metrics));
+    let Some(started) = unless(stopped, start).await else {
+        // Nothing was acked yet, and the next start takes over from whatever this one had begun.
+        tracing::info!("stopped while starting");
+        return Ok(());
+    };
+    let service = started.map_err(|e| {
+        CliError::local(
+            "start",
+            "start the service",
+            e,
+            "`tidemark config` shows the settings in effect and where each came from.",
+        )
+    })?;
     welcome(&service, settings);
     let failure = tokio::select! {
         biased;
@@ -116,6 +143,14 @@ fn list_topics(http: SocketAddr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_signal_ends_a_start_that_takes_long() {
+        let never = std::future::pending::<()>();
+        assert_eq!(unless(std::future::ready(()), never).await, None);
+        let never = std::future::pending();
+        assert_eq!(unless(never, std::future::ready(1)).await, Some(1));
+    }
 
     #[test]
     fn the_suggested_command_reaches_this_service() {

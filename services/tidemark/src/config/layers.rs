@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::ranges::{check, check_together};
 use super::{SETTINGS, Settings};
 
 /// A setting's documentation.
@@ -120,6 +121,7 @@ pub fn load(
             layers.text(doc, text, Source::Flag(doc.flag()))?;
         }
     }
+    layers.together()?;
     Ok(layers.loaded)
 }
 
@@ -231,28 +233,25 @@ impl Layers {
         Ok(())
     }
 
+    /// What several settings say together is looked at once all of them are known.
+    fn together(&self) -> Result<(), ConfigError> {
+        let source = |path: &str| self.loaded.sources.get(path);
+        check_together(&self.loaded.settings).map_err(|(paths, why)| {
+            // The one that was set is to blame, not the default it does not go with.
+            let path = paths.iter().find(|path| source(path).is_some());
+            let path = path.unwrap_or(&paths[0]);
+            ConfigError::Value {
+                path: (*path).to_owned(),
+                source_name: source(path).map_or("the default".to_owned(), ToString::to_string),
+                why,
+            }
+        })
+    }
+
     fn as_table(&self) -> toml::Table {
         toml::Table::try_from(&self.loaded.settings).expect("settings are plain values")
     }
 }
-
-/// Refuses a value of the right type with which nothing could be served.
-fn check(settings: &Settings, doc: &SettingDoc) -> Result<(), String> {
-    let partitions_max = i64::from(tidemark_types::limits::PARTITIONS_PER_TOPIC_MAX);
-    let (value, range) = match (doc.section, doc.key) {
-        ("log", "shards") => (i64::from(settings.log.shards), 1..=SHARDS_MAX),
-        ("topics", "partitions") => (i64::from(settings.topics.partitions), 1..=partitions_max),
-        _ => return Ok(()),
-    };
-    if range.contains(&value) {
-        return Ok(());
-    }
-    let (least, most) = (range.start(), range.end());
-    Err(format!("{value} is not in {least} to {most}"))
-}
-
-/// More shards than this are a slip of the keyboard: each costs an extent and a task at every start.
-const SHARDS_MAX: i64 = 4096;
 
 /// Variables of the project that are no settings.
 const RESERVED_ENV: [&str; 4] = [

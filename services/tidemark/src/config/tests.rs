@@ -65,12 +65,58 @@ fn a_bad_value_names_the_setting_and_where_it_came_from() {
         (("TIDEMARK_LOG_SHARDS", "0"), "0 is not in 1 to"),
         (("TIDEMARK_LOG_SHARDS", "100000000"), "is not in 1 to"),
         (("TIDEMARK_TOPICS_PARTITIONS", "0"), "0 is not in 1 to"),
+        (
+            ("TIDEMARK_WAL_SEGMENT_SIZE", "0"),
+            "0 is not in 1MiB to 4GiB",
+        ),
+        (
+            ("TIDEMARK_WAL_SEGMENT_SIZE", "1TiB"),
+            "1TiB is not in 1MiB to 4GiB",
+        ),
+        (
+            ("TIDEMARK_WAL_DISK_BUDGET", "255MiB"),
+            "it must be at least 256MiB",
+        ),
+        (
+            ("TIDEMARK_KAFKA_REQUEST_MEMORY", "1KiB"),
+            "1KiB is not in 100MiB to",
+        ),
+        (
+            ("TIDEMARK_GROUPS_SESSION_TIMEOUT_MIN", "2h"),
+            "above the largest, 30m",
+        ),
+        (
+            ("TIDEMARK_GROUPS_SESSION_TIMEOUT_MAX", "1s"),
+            "the smallest session timeout, 6s",
+        ),
+        (
+            ("TIDEMARK_GROUPS_SESSION_TIMEOUT_MIN", "0s"),
+            "is not in 1ms to",
+        ),
     ] {
         let error = load(None, env(&[pair]), &BTreeMap::new())
             .unwrap_err()
             .to_string();
         assert!(error.contains(pair.0) && error.contains(told), "{error}");
     }
+}
+
+/// Values that go together are judged together, whatever the order in which they are set.
+#[test]
+fn settings_that_depend_on_each_other_may_come_from_anywhere() {
+    let toml = file(
+        "[wal]\ndisk_budget = \"64MiB\"\nsegment_size = \"8MiB\"\n[groups]\nsession_timeout_min = \"2h\"\n",
+    );
+    let env = env(&[("TIDEMARK_GROUPS_SESSION_TIMEOUT_MAX", "3h")]);
+    let loaded = load(Some(toml.path()), env, &BTreeMap::new()).unwrap();
+    assert_eq!(loaded.settings.wal.disk_budget, ByteCount::mib(64));
+    let toml = file("[wal]\nsegment_size = \"1GiB\"\ndisk_budget = \"3GiB\"\n");
+    let refused = load(Some(toml.path()), [], &BTreeMap::new()).unwrap_err();
+    let text = refused.to_string();
+    assert!(
+        text.contains("wal.disk_budget") && text.contains("4GiB"),
+        "{text}"
+    );
 }
 
 #[test]
