@@ -75,6 +75,16 @@ impl From {
         }
     }
 
+    /// The same place within `log_start..=end`, as far as these are known.
+    fn nearest(self, log_start: Option<u64>, end: Option<u64>) -> Self {
+        match (self, log_start, end) {
+            (Self::Offset(n), Some(log_start), Some(end)) => {
+                Self::Offset(n.max(log_start).min(end.max(log_start)))
+            }
+            _ => self,
+        }
+    }
+
     fn query(self) -> String {
         match self {
             Self::Beginning => "from=earliest".to_owned(),
@@ -87,14 +97,14 @@ impl From {
 
 /// Reads and prints records.
 pub(super) fn run(args: &ConsumeArgs, api: &Api, out: Output) -> Result<(), CliError> {
-    let partitions: Vec<u64> = match args.partition {
-        Some(p) => vec![u64::from(p)],
+    let partitions: Vec<(u64, From)> = match args.partition {
+        Some(p) => vec![(u64::from(p), args.from)],
         None => array(
             &api.get(&format!("/v1/topics/{}", escaped(&args.topic)))?,
             "partitions",
         )
         .iter()
-        .filter_map(|p| p["partition"].as_u64())
+        .filter_map(|p| Some((p["partition"].as_u64()?, begin(args, p))))
         .collect(),
     };
     let left = Arc::new(AtomicU64::new(args.limit.unwrap_or(u64::MAX)));
@@ -107,18 +117,34 @@ pub(super) fn run(args: &ConsumeArgs, api: &Api, out: Output) -> Result<(), CliE
     if args.follow {
         follow_all(&reader, &partitions)
     } else {
-        partitions.iter().try_for_each(|p| reader.pages(*p))
+        partitions
+            .iter()
+            .try_for_each(|(p, from)| reader.pages(*p, *from))
     }
 }
 
+/// Where to begin in one of all partitions: an offset that this one does not have is the nearest that it has.
+fn begin(args: &ConsumeArgs, partition: &Value) -> From {
+    let nearest = args.from.nearest(
+        partition["log_start"].as_u64(),
+        partition["high_watermark"].as_u64(),
+    );
+    if nearest != args.from {
+        let (index, place) = (cell(&partition["partition"]), nearest.query());
+        eprintln!("note: partition {index} does not reach that offset; reading it from {place}");
+    }
+    nearest
+}
+
 /// Follows every partition on a thread of its own. The first that ends, by failure or by the limit, ends the command.
-fn follow_all(reader: &Reader, partitions: &[u64]) -> Result<(), CliError> {
+fn follow_all(reader: &Reader, partitions: &[(u64, From)]) -> Result<(), CliError> {
     let (ended, first) = mpsc::channel();
-    for partition in partitions {
-        let (reader, partition, ended) = (reader.clone(), *partition, ended.clone());
+    for (partition, from) in partitions {
+        let (partition, from) = (*partition, *from);
+        let (reader, ended) = (reader.clone(), ended.clone());
         std::thread::Builder::new().spawn(move || {
             // The command may have ended already.
-            let _ = ended.send(reader.follow(partition));
+            let _ = ended.send(reader.follow(partition, from));
         })?;
     }
     first.recv().unwrap_or(Ok(()))
@@ -135,8 +161,8 @@ struct Reader {
 
 impl Reader {
     /// Prints a partition from where the arguments say to its end.
-    fn pages(&self, partition: u64) -> Result<(), CliError> {
-        let mut place = self.args.from.query();
+    fn pages(&self, partition: u64, from: From) -> Result<(), CliError> {
+        let mut place = from.query();
         loop {
             let page = self
                 .api
@@ -156,8 +182,8 @@ impl Reader {
 
     /// Prints a partition's records as they come. A stream that ends (the service drains) is taken up where it
     /// stopped, after a pause; one that says why it cannot go on ends the command.
-    fn follow(&self, partition: u64) -> Result<(), CliError> {
-        let mut place = self.args.from.query();
+    fn follow(&self, partition: u64, from: From) -> Result<(), CliError> {
+        let mut place = from.query();
         loop {
             let path = self.path(partition, &format!("{place}&follow=true"));
             for line in self.api.lines(&path, "application/x-ndjson")? {
@@ -224,5 +250,15 @@ mod tests {
         assert_eq!(From::parse("12"), Ok(From::Offset(12)));
         assert_eq!(From::parse("@-5"), Ok(From::Time(-5)));
         assert!(From::parse("yesterday").unwrap_err().contains("yesterday"));
+    }
+
+    #[test]
+    fn an_offset_that_a_partition_does_not_have_is_the_nearest_it_has() {
+        let nearest = |n, start, end| From::Offset(n).nearest(start, end);
+        assert_eq!(nearest(5, Some(2), Some(9)), From::Offset(5));
+        assert_eq!(nearest(1, Some(2), Some(9)), From::Offset(2));
+        assert_eq!(nearest(10, Some(2), Some(9)), From::Offset(9));
+        assert_eq!(nearest(10, None, None), From::Offset(10));
+        assert_eq!(From::End.nearest(Some(2), Some(9)), From::End);
     }
 }

@@ -52,9 +52,17 @@ impl CliError {
     #[must_use]
     pub fn problem(document: &serde_json::Value) -> Self {
         let text = |key: &str| document[key].as_str().unwrap_or_default().to_owned();
+        let mut detail = text("detail");
+        // Out of range of what: the two numbers are beside the sentence.
+        if let (Some(start), Some(end)) = (
+            document["log_start"].as_i64(),
+            document["high_watermark"].as_i64(),
+        ) {
+            let _infallible = write!(detail, "; it can be read from offset {start} up to {end}");
+        }
         Self::Service {
             code: text("code"),
-            detail: text("detail"),
+            detail,
             hint: text("hint"),
         }
     }
@@ -93,6 +101,15 @@ impl From<std::io::Error> for CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_offset_out_of_range_is_shown_with_the_range() {
+        let document = serde_json::json!({
+            "code": "offset_out_of_range", "detail": "read offset 9", "log_start": 2, "high_watermark": 5,
+        });
+        let text = CliError::problem(&document).rendered(false);
+        assert!(text.contains("from offset 2 up to 5"), "{text}");
+    }
 
     #[test]
     fn an_error_shows_its_code_cause_and_hint() {

@@ -42,6 +42,10 @@ pub(super) fn run(command: &GroupCommand, api: &Api, out: Output) -> Result<(), 
         }
         GroupCommand::Offsets { group } => {
             let found = api.get(&format!("/v1/groups/{}/offsets", escaped(group)))?;
+            if array(&found, "offsets").is_empty() {
+                // Nothing committed, or no such group: the description tells.
+                api.get(&format!("/v1/groups/{}", escaped(group)))?;
+            }
             (
                 found,
                 "offsets",
