@@ -4,6 +4,7 @@
     reason = "helpers of tests may unwrap as tests do"
 )]
 
+mod attack;
 mod clients;
 mod crash;
 mod damage;
@@ -13,3 +14,4 @@ mod hostile;
 mod messages;
 mod process;
 mod quickstart;
+mod wire;
