@@ -1,11 +1,14 @@
-//! Writes past the page cache: the kernel copies nothing, and what is written once and rarely read takes no memory
-//! from what is read often. Reads go through the page cache; the kernel keeps the two coherent.
+//! Past the page cache: the kernel copies nothing, and what is written once and rarely read takes no memory from what
+//! is read often. Small reads go through the page cache; the kernel keeps the two coherent. Large reads are those of
+//! readers that fell behind what memory holds: their bytes are not in the cache, since they were written past it, and
+//! filling fresh pages with them took more than half of such a read's CPU time.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use rustix::fs::OFlags;
 
@@ -15,6 +18,9 @@ use super::file::retry;
 const ALIGN: usize = 4096;
 /// Gathered per call: large enough for a device's full speed, small enough to stay in the processor's cache.
 const GATHER_BYTES: usize = 1 << 20;
+
+/// Reads from this size on go past the page cache; smaller ones look at a header here and there, and come again.
+pub(super) const READ_BYTES_MIN: usize = 64 << 10;
 
 /// Aligned memory in which slices are gathered; one for all files of a disk, which has one writer.
 #[derive(Debug, Default)]
@@ -35,12 +41,40 @@ pub(super) fn fits(offset: u64, slices: &[IoSlice<'_>]) -> bool {
     offset.is_multiple_of(ALIGN as u64) && bytes.is_multiple_of(ALIGN) && bytes > 0
 }
 
-/// Opens the same file once more for direct writes. Not every file system has them.
+/// Opens the same file once more for direct access, only to read where one may no more. Not every file system has it.
 pub(super) fn reopen(file: &File) -> io::Result<File> {
     let direct = i32::try_from(OFlags::DIRECT.bits()).expect("a flag of open(2)");
     let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
     let mut options = OpenOptions::new();
-    options.write(true).custom_flags(direct).open(itself)
+    options.read(true).custom_flags(direct);
+    let both = options.clone().write(true).open(&itself);
+    both.or_else(|_| options.open(&itself))
+}
+
+/// Reads whole blocks around `len` bytes at `offset` and gives those; fewer only at the end of the file.
+pub(super) fn read_at(file: &File, offset: u64, len: usize) -> io::Result<Bytes> {
+    let start = offset / ALIGN as u64 * ALIGN as u64;
+    let skip = usize::try_from(offset - start).expect("less than a block");
+    let bytes = (skip + len).next_multiple_of(ALIGN);
+    let mut memory = vec![0; bytes + ALIGN];
+    let from = aligned_from(&memory);
+    let mut have = 0;
+    while have < bytes {
+        let room = &mut memory[from + have..from + bytes];
+        let read = retry(|| rustix::io::pread(file, &mut *room, start + have as u64))?;
+        let before = have;
+        have += read;
+        if read == 0 || start + have as u64 >= file.metadata()?.len() {
+            break;
+        }
+        // What interrupted a read within a block: the block is asked for again.
+        have = have / ALIGN * ALIGN;
+        if have == before {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    let end = have.min(skip + len);
+    Ok(Bytes::from(memory).slice(from + skip.min(end)..from + end))
 }
 
 impl Gather {
@@ -129,6 +163,28 @@ mod tests {
             file.sync().unwrap();
             let read = file.read_at(offset, bytes.len()).unwrap();
             prop_assert!(read == bytes);
+        }
+    }
+
+    #[test]
+    fn any_stretch_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = FileDisk::open(folder.path()).unwrap();
+        let file = disk.create("f", 1 << 20).unwrap();
+        let bytes: Vec<u8> = (0_u8..=250).cycle().take(1 << 20).collect();
+        file.write_at(0, &[IoSlice::new(&bytes)]).unwrap();
+        // From within a block and to within one, to the end, past it, and small enough for the cache.
+        for (at, len) in [
+            (0, 1 << 20),
+            (1, 100_000),
+            (70_000, 65_537),
+            (900_000, 1 << 20),
+            (5 << 20, 100_000),
+            (33, 4096),
+        ] {
+            let read = file.read_at(at, len).unwrap();
+            let from = usize::try_from(at).unwrap().min(bytes.len());
+            assert!(read == bytes[from..bytes.len().min(from + len)], "{at}");
         }
     }
 }

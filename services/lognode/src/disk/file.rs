@@ -144,9 +144,9 @@ impl Disk for FileDisk {
 #[derive(Debug)]
 struct RealFile {
     file: File,
-    /// The same file for direct writes, from the first one on; `None` where there are none.
+    /// The same file for direct access, from the first one on; `None` where there is none.
     direct: OnceLock<Option<File>>,
-    /// The file system refused a direct write.
+    /// The file system refused direct access.
     only_cached: AtomicBool,
     gather: Arc<Gather>,
 }
@@ -219,6 +219,16 @@ impl DiskFile for RealFile {
     }
 
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Bytes> {
+        if len >= direct::READ_BYTES_MIN
+            && let Some(file) = self.direct()
+        {
+            match direct::read_at(file, offset, len) {
+                Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
+                    self.only_cached.store(true, Ordering::Relaxed);
+                }
+                other => return other,
+            }
+        }
         let mut out = Vec::with_capacity(len);
         while out.len() < len {
             let at = offset + out.len() as u64;
