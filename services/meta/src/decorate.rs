@@ -22,6 +22,11 @@ pub trait Decorate: Sized + Send + 'static {
         let _ = bytes;
     }
 
+    /// At a plain write of a value.
+    fn on_set(&mut self, key: &[u8], value: &[u8]) {
+        let _ = (key, value);
+    }
+
     /// In place of the commit; `writes` tells whether the transaction wrote anything.
     async fn commit(
         self,
@@ -75,6 +80,7 @@ impl<D: Decorate> Transaction for Decorated<D> {
     }
 
     fn set(&mut self, key: &[u8], value: &[u8]) {
+        self.decoration.on_set(key, value);
         self.wrote(key.len() + value.len()).set(key, value);
     }
 

@@ -43,6 +43,29 @@ pub enum Invariant {
     TenantIsolated = 17,
 }
 
+impl Invariant {
+    /// Every one, by number.
+    pub const ALL: [Self; 17] = [
+        Self::AckedReadable,
+        Self::OneValuePerOffset,
+        Self::OffsetsDense,
+        Self::NoRegress,
+        Self::NothingAboveHw,
+        Self::OneOpenExtent,
+        Self::SealCoversCommits,
+        Self::SealedIsReplicated,
+        Self::FenceMonotonic,
+        Self::ProducerOnce,
+        Self::TransactionAtomic,
+        Self::OffsetByGeneration,
+        Self::ReferencedExists,
+        Self::Covered,
+        Self::RebuiltEqual,
+        Self::Resumes,
+        Self::TenantIsolated,
+    ];
+}
+
 impl fmt::Display for Invariant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "invariant {} ({self:?})", *self as u8)

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidemark_journal::{ExtentId, Inventory, Replica};
 use tidemark_lognode::sim::Crash;
 use tidemark_meta::keys::extent::{ExtentKey, ExtentRow, ExtentState};
 use tidemark_meta::keys::shard::{ShardKey, ShardRow};
 use tidemark_meta::{MetaStore, Mode, keys};
 use tidemark_runtime::{Entropy, Invariant};
 use tidemark_topics::Topic;
-use tidemark_types::{Epoch, LeaderEpoch, Lsn, PartitionIndex, ShardId};
+use tidemark_types::{Epoch, LeaderEpoch, Lsn, NodeId, PartitionIndex, ShardId};
 
 use crate::clients::{Client, TOPIC, fetch, took};
 use crate::process::Process;
@@ -266,4 +267,47 @@ pub(crate) async fn what_is_left(world: &Arc<World>, given_up: &[ShardId]) -> bo
         whole &= failed.is_none();
     }
     whole
+}
+
+/// Invariant 8: what is sealed is on A replicas, those that were harmed for good aside.
+pub(crate) async fn check_copies(world: &World) {
+    let mut held: BTreeMap<(NodeId, ExtentId), Lsn> = BTreeMap::new();
+    for machine in &world.machines {
+        for info in machine.tap().extents().await.unwrap_or_default() {
+            let end = match info.inventory {
+                Inventory::Held { end, .. } => end,
+                _ => continue,
+            };
+            held.insert((machine.id(), info.extent), end);
+        }
+    }
+    let frail = world.plan.frail.map(|at| world.machines[at].id());
+    for shard in (0..world.plan.shards).map(ShardId) {
+        let mut tx = world.sim.begin();
+        let range = ExtentKey::of_shard(shard);
+        let rows: Vec<(ExtentKey, ExtentRow)> =
+            keys::scan(tx.as_mut(), range, 10_000, Mode::Snapshot)
+                .await
+                .unwrap_or_default();
+        for (key, row) in rows {
+            let ExtentState::Sealed(end) = row.state else {
+                continue;
+            };
+            let index = key.index;
+            let has = |node: &&NodeId| {
+                let held = held.get(&(**node, ExtentId { shard, index }));
+                end == row.first || held.is_some_and(|held| *held >= end)
+            };
+            let copies = row.replicas.iter().filter(has).count();
+            let gone = |node: &NodeId| {
+                Some(*node) == frail || world.machines.iter().all(|m| m.id() != *node)
+            };
+            let harmed = usize::from(row.replicas.iter().any(gone));
+            if copies + harmed < usize::from(row.ack_quorum) {
+                let what =
+                    format!("extent {index} of shard {shard} ends at {end}: {copies} copies");
+                world.ledger.violated(Invariant::SealedIsReplicated, what);
+            }
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use tidemark_journal::Mutation as JournalMutation;
 use tidemark_log::Mutation as LogMutation;
+use tidemark_runtime::Invariant;
 
 /// A guarantee of a log node or its disk, left out by a decorator around it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,6 +17,8 @@ pub enum Flaw {
     AckBeforePrefix,
     /// A fence is answered and not raised.
     UnfencedReply,
+    /// A disk that lost everything joins under its old name.
+    RejoinWiped,
     /// An LSN that was sent is stored with other bytes (J7).
     OtherBytes,
     /// Recovery takes damage below a synced mark for a torn tail and cuts there (J5).
@@ -33,4 +36,6 @@ pub struct Broken {
     pub flaw: Option<Flaw>,
     /// Log nodes per extent (1 or 3) in place of the seed's choice.
     pub copies: Option<usize>,
+    /// What the broken rule does harm to. A run goes on until one of these is violated, whatever else is; empty: any.
+    pub harm: &'static [Invariant],
 }

@@ -8,6 +8,7 @@ use tidemark_meta::faulty::{Fault, Faults};
 
 use crate::life::Life;
 use crate::process::Process;
+use crate::takeovers;
 use crate::trace::note;
 use crate::world::{RIVAL, World};
 
@@ -28,6 +29,9 @@ pub(crate) async fn blows(world: &Arc<World>) {
 async fn blow(world: &Arc<World>) {
     let pick = world.entropy.below(100);
     let Some(newest) = world.newest() else { return };
+    if world.machines.len() > 1 && world.entropy.below(2) == 0 {
+        return takeovers::blow(world, &newest).await;
+    }
     match pick {
         0..30 => crash_at_a_step(world).await,
         30..45 => {
@@ -80,6 +84,9 @@ async fn crash_at_a_step(world: &Arc<World>) {
 
 /// Another process takes over while this one lives on, perhaps not knowing.
 async fn hand_over(world: &Arc<World>, old: &Arc<Process>) {
+    if !world.plan.embedded && world.entropy.below(3) == 0 {
+        return takeovers::fenced_and_forgotten(world, old).await;
+    }
     let zombie = world.entropy.below(3);
     if zombie == 0 && !world.plan.embedded {
         note!(world.trace, "p{} is killed", old.number);
@@ -93,10 +100,10 @@ async fn hand_over(world: &Arc<World>, old: &Arc<Process>) {
     if rival && old.node != RIVAL {
         // It may take over only when the other's heartbeat stands still, or it drains.
         let _ = tokio::time::timeout(ms(500), old.leases.set_draining(true)).await;
-        world.start_process_of(RIVAL, Life::new()).await;
+        world.start_process_of(RIVAL, Life::new(), &[]).await;
     } else if world.plan.embedded {
         // The same node, started again elsewhere by mistake: a life of its own.
-        world.start_process_of(old.node, Life::new()).await;
+        world.start_process_of(old.node, Life::new(), &[]).await;
     } else {
         world.start_process().await;
     }

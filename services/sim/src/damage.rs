@@ -62,7 +62,7 @@ async fn rot_and_restart(world: &Arc<World>, broken: Broken) -> Option<Damage> {
     audit::complete(world).await?;
     // The idle mark proves the last block synced: from here on damage is no torn tail (J5).
     world.clock.sleep(Duration::from_secs(1)).await;
-    let stored = rot::stored(world).await;
+    let stored = rot::stored(world, 0).await;
     let hit = if broken.flaw == Some(Flaw::CutBelowMark) {
         cut(world);
         None

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tidemark_journal::{ExtentId, Frame, Inventory};
+use tidemark_meta::keys::extent::ExtentKey;
 use tidemark_runtime::Invariant;
 use tidemark_types::{Epoch, Lsn, NodeId, ShardId};
 
@@ -14,6 +15,8 @@ use crate::verdict::Verdict;
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
     verdict: Verdict,
+    /// A node that is broken on purpose is to be noticed by what it does to clients.
+    blind: bool,
     inner: Arc<Mutex<Inner>>,
 }
 
@@ -22,11 +25,13 @@ struct Inner {
     fences: BTreeMap<(NodeId, ShardId), Epoch>,
     ends: BTreeMap<(NodeId, ExtentId), Lsn>,
     frames: BTreeMap<(ExtentId, Lsn), u32>,
+    sealed: BTreeMap<ExtentKey, Lsn>,
 }
 
 impl Facts {
-    pub(crate) fn new(verdict: &Verdict) -> Self {
+    pub(crate) fn new(verdict: &Verdict, blind: bool) -> Self {
         Self {
+            blind,
             verdict: verdict.clone(),
             inner: Arc::default(),
         }
@@ -42,6 +47,17 @@ impl Facts {
         if known != frame.crc {
             let what = format!("J7: {} has two frames at lsn {}", frame.extent, frame.lsn);
             self.verdict.violated(Invariant::OneValuePerOffset, what);
+        }
+    }
+
+    /// J8: a sealed end never moves.
+    pub(crate) fn sealed(&self, extent: ExtentKey, end: Lsn) {
+        let mut inner = self.inner.lock();
+        let known = *inner.sealed.entry(extent).or_insert(end);
+        drop(inner);
+        if known != end {
+            let what = format!("{extent:?} was sealed at {known}, is at {end}");
+            self.verdict.violated(Invariant::SealCoversCommits, what);
         }
     }
 
@@ -64,7 +80,7 @@ impl Facts {
     /// Invariant 9: a fence is monotonic and survives a crash.
     pub(crate) fn check_fence(&self, node: NodeId, shard: ShardId, found: Epoch) {
         let known = self.inner.lock().fences.get(&(node, shard)).copied();
-        if known.is_some_and(|known| known > found) {
+        if !self.blind && known.is_some_and(|known| known > found) {
             let what = format!("log node {node} has fence {found} of shard {shard}, was {known:?}");
             self.verdict.violated(Invariant::FenceMonotonic, what);
         }
@@ -78,7 +94,7 @@ impl Facts {
             Inventory::Absent => None,
             Inventory::Held { end, .. } => Some(*end),
         };
-        if known.is_some_and(|known| held.is_none_or(|held| held < known)) {
+        if !self.blind && known.is_some_and(|known| held.is_none_or(|held| held < known)) {
             let what = format!("log node {node} acked {extent} up to {known:?}, holds {held:?}");
             self.verdict.violated(Invariant::AckedReadable, what);
         }

@@ -7,12 +7,13 @@
 //! what the invariants of DESIGN section 9 forbid. The seed decides everything, so it is all that a failure needs.
 //!
 //! # What is simulated
-//! Disks ([`tidemark_lognode::sim`]), metadata ([`tidemark_meta::faulty`]), the ways between them, the clock and
+//! One log node, or three of which two make an ack, with a machine each. Disks ([`tidemark_lognode::sim`]), metadata ([`tidemark_meta::faulty`]), the ways between them, the clock and
 //! randomness. Everything else is what production runs. A process dies or pauses at its seams: no call of it
 //! gets out, no answer in.
 //!
 //! # Reading order
-//! `plan` (what a seed decides), `world`, `machine` and `process` (what there is), `chaos` (what goes wrong),
+//! `plan` (what a seed decides), `world`, `machine` and `process` (what there is), `chaos`, `takeovers` and `rot` (what
+//! goes wrong),
 //! `clients` (who works), `ledger`, `facts` and `audit` (what is checked), `broken` (what is broken on purpose).
 
 mod audit;
@@ -31,6 +32,7 @@ mod plan;
 mod process;
 mod rot;
 mod run;
+mod takeovers;
 mod tap;
 mod trace;
 mod verdict;

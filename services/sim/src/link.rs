@@ -26,6 +26,8 @@ pub(crate) struct Weather {
     pub(crate) lost: u64,
     /// Nothing gets through.
     pub(crate) cut: bool,
+    /// Each way takes so much longer.
+    pub(crate) lag: Duration,
 }
 
 impl Weather {
@@ -35,6 +37,7 @@ impl Weather {
             delay_max: self.delay_max,
             lost: 0,
             cut: false,
+            lag: Duration::ZERO,
         }
     }
 }
@@ -88,10 +91,14 @@ impl Link {
         self.0.weather.lock().cut = cut;
     }
 
+    pub(crate) fn set_lag(&self, lag: Duration) {
+        self.0.weather.lock().lag = lag;
+    }
+
     async fn delay(&self) {
-        let longest = self.0.weather.lock().delay_max;
-        let us = u64::try_from(longest.as_micros()).unwrap_or(u64::MAX);
-        let wait = Duration::from_micros(self.0.entropy.below(us));
+        let Weather { delay_max, lag, .. } = *self.0.weather.lock();
+        let us = u64::try_from(delay_max.as_micros()).unwrap_or(u64::MAX);
+        let wait = lag + Duration::from_micros(self.0.entropy.below(us));
         if !wait.is_zero() {
             self.0.clock.sleep(wait).await;
         }

@@ -20,7 +20,8 @@ use crate::trace::{Trace, note};
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Machine {
-    pub(crate) tap: Arc<Tap>,
+    tap: Mutex<Arc<Tap>>,
+    facts: Facts,
     config: LogNodeConfig,
     flaw: Option<Flaw>,
     trace: Trace,
@@ -48,7 +49,8 @@ impl Machine {
         let tap = Arc::new(Tap::new(id, facts, entropy, flaw));
         tap.attach(Arc::clone(&running.node), running.life.clone());
         Ok(Self {
-            tap,
+            tap: Mutex::new(tap),
+            facts: facts.clone(),
             config,
             flaw,
             trace: trace.clone(),
@@ -56,8 +58,36 @@ impl Machine {
         })
     }
 
+    /// Its log node as others reach it.
+    pub(crate) fn tap(&self) -> Arc<Tap> {
+        Arc::clone(&self.tap.lock())
+    }
+
     pub(crate) fn id(&self) -> NodeId {
-        self.tap.node()
+        self.tap().node()
+    }
+
+    /// The disk is gone: the machine starts with an empty one, as another log node.
+    ///
+    /// # Errors
+    /// As [`LogNode::open`].
+    pub(crate) async fn wipe(&self, (clock, entropy): (&Clock, &Entropy)) -> Result<(), OpenError> {
+        self.running.lock().life.kill();
+        let disk = SimDisk::new(entropy);
+        let running = start(disk, &self.config, (clock, entropy), self.flaw).await?;
+        if self.flaw != Some(Flaw::RejoinWiped) {
+            let id = running.node.node();
+            note!(
+                self.trace,
+                "node {}: its disk is gone, now it is {id}",
+                self.id()
+            );
+            *self.tap.lock() = Arc::new(Tap::new(id, &self.facts, entropy, self.flaw));
+        }
+        self.tap()
+            .attach(Arc::clone(&running.node), running.life.clone());
+        *self.running.lock() = running;
+        Ok(())
     }
 
     pub(crate) fn life(&self) -> Life {
@@ -131,8 +161,8 @@ impl Machine {
             self.id(),
             running.disk.files().len()
         );
-        self.tap
-            .attach(Arc::clone(&running.node), running.life.clone());
+        let tap = self.tap();
+        tap.attach(Arc::clone(&running.node), running.life.clone());
         *self.running.lock() = running;
         for shard in (0..shards).map(ShardId) {
             // The fence survived (invariant 9): the tap compares.
@@ -140,7 +170,7 @@ impl Machine {
                 shard,
                 index: ExtentIdx(0),
             };
-            let _ = self.tap.probe(Probe { extent }).await;
+            let _ = tap.probe(Probe { extent }).await;
         }
         Ok(())
     }

@@ -1,10 +1,17 @@
 //! The metadata store as one process reaches it: through its gate.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use tidemark_meta::keys::extent::{ExtentKey, ExtentRow, ExtentState};
+use tidemark_meta::keys::{Key as _, Value as _};
 use tidemark_meta::{Committed, Decorate, Decorated, MetaError, MetaStore, Transaction};
 
+use tidemark_runtime::{Clock, Entropy};
+use tidemark_types::Lsn;
+
+use crate::facts::Facts;
 use crate::life::Life;
 use crate::trace::{Trace, note};
 
@@ -21,6 +28,24 @@ pub(crate) struct Gate {
     pub(crate) life: Life,
     pub(crate) trace: Trace,
     pub(crate) process: u32,
+    pub(crate) clock: Clock,
+    pub(crate) entropy: Entropy,
+    pub(crate) delay_max: Duration,
+    pub(crate) facts: Facts,
+    /// Extents that the transaction seals.
+    pub(crate) sealed: Vec<(ExtentKey, Lsn)>,
+}
+
+impl Gate {
+    /// One way, there or back.
+    async fn pass(&self) {
+        let us = u64::try_from(self.delay_max.as_micros()).unwrap_or(u64::MAX);
+        let wait = Duration::from_micros(self.entropy.below(us));
+        if !wait.is_zero() {
+            self.clock.sleep(wait).await;
+        }
+        self.life.gate().await;
+    }
 }
 
 impl MetaStore for Gated {
@@ -32,12 +57,22 @@ impl MetaStore for Gated {
 #[async_trait]
 impl Decorate for Gate {
     async fn before_read(&mut self) -> Result<(), MetaError> {
-        self.life.gate().await;
+        self.pass().await;
         Ok(())
     }
 
     async fn after_read(&mut self) {
-        self.life.gate().await;
+        self.pass().await;
+    }
+
+    fn on_set(&mut self, key: &[u8], value: &[u8]) {
+        if key.first() == Some(&(ExtentKey::TAG as u8))
+            && let Ok(at) = ExtentKey::decode(key)
+            && let Ok(row) = ExtentRow::decode(value)
+            && let ExtentState::Sealed(end) = row.state
+        {
+            self.sealed.push((at, end));
+        }
     }
 
     async fn commit(
@@ -46,13 +81,18 @@ impl Decorate for Gate {
         _writes: bool,
     ) -> Result<Committed, MetaError> {
         let process = self.process;
-        self.life.gate().await;
+        self.pass().await;
         let answer = inner.commit().await;
         match &answer {
-            Ok(committed) => note!(self.trace, "p{process} committed {}", committed.version),
+            Ok(committed) => {
+                note!(self.trace, "p{process} committed {}", committed.version);
+                for (extent, end) in &self.sealed {
+                    self.facts.sealed(*extent, *end);
+                }
+            }
             Err(error) => note!(self.trace, "p{process} {error}"),
         }
-        self.life.gate().await;
+        self.pass().await;
         answer
     }
 }

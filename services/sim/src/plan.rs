@@ -31,6 +31,12 @@ pub(crate) struct Plan {
     pub(crate) storms: bool,
     /// The disk fills up, fails syncs and stalls.
     pub(crate) sick_disks: bool,
+    /// Each way to the metadata store takes up to this long.
+    pub(crate) store_delay_max: Duration,
+    /// The machine whose disk may rot or be lost: a majority of every extent is elsewhere.
+    pub(crate) frail: Option<usize>,
+    /// It is lost, again and again, or else it rots.
+    pub(crate) wipes: bool,
     broken: Broken,
 }
 
@@ -46,7 +52,7 @@ impl Plan {
             Weather {
                 delay_max: Duration::from_micros(100 << entropy.below(7)),
                 lost: entropy.below(2) * entropy.below(20),
-                cut: false,
+                ..Weather::default()
             }
         };
         let node = LogNodeConfig {
@@ -70,6 +76,10 @@ impl Plan {
             lull_max: Duration::from_millis(100 << entropy.below(5)),
             storms: !one_in(3),
             sick_disks: !one_in(3),
+            store_delay_max: Duration::from_micros(entropy.below(2) * (50 << entropy.below(8))),
+            frail: (copies == 3 && !one_in(3))
+                .then(|| usize::try_from(entropy.below(3)).unwrap_or(0)),
+            wipes: one_in(2),
             broken,
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tidemark_journal::{Nodes, Replica};
 use tidemark_lease::Leases;
 use tidemark_log::{Log, ShardState};
@@ -27,33 +28,40 @@ pub(crate) struct Process {
     pub(crate) leases: Leases,
     pub(crate) topics: Topics,
     pub(crate) log: Log,
-    links: Vec<Link>,
+    nodes: Nodes,
+    links: Mutex<Vec<Link>>,
 }
 
 impl Process {
     /// Starts a process of `node`. `life` is its machine's when it shares one.
-    pub(crate) async fn start(world: &World, node: NodeId, life: Life) -> Option<Arc<Self>> {
+    pub(crate) async fn start(
+        world: &World,
+        node: NodeId,
+        life: Life,
+        lags: &[(usize, Duration)],
+    ) -> Option<Arc<Self>> {
         let number = world.next_number();
         note!(world.trace, "p{number} starts on node {node}");
         let (clock, entropy, tasks) = (&world.clock, &world.entropy, Tasks::new());
         let store: Arc<dyn MetaStore> = Arc::new(Gated {
             inner: Arc::new(world.store.clone()),
             gate: Gate {
+                clock: clock.clone(),
+                entropy: entropy.clone(),
+                delay_max: world.plan.store_delay_max,
+                facts: world.facts.clone(),
+                sealed: Vec::new(),
                 life: life.clone(),
                 trace: world.trace.clone(),
                 process: number,
             },
         });
         let nodes = Nodes::new();
-        let weather = match world.phase() {
-            Phase::Faults => world.plan.links,
-            _ => world.plan.links.calm(),
-        };
-        let mut links = Vec::new();
-        for machine in &world.machines {
-            let link = Link::new(&machine.tap, &life, (clock, entropy), weather, &world.tasks);
-            nodes.insert(Arc::new(link.clone()) as Arc<dyn Replica>);
-            links.push(link);
+        let links: Vec<Link> = (0..world.machines.len())
+            .map(|at| way(world, at, &life, &nodes))
+            .collect();
+        for (at, lag) in lags {
+            links[*at].set_lag(*lag);
         }
         let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1), 200);
         let registered = async {
@@ -72,7 +80,7 @@ impl Process {
         };
         let leases = Leases::new(
             Arc::clone(&store),
-            nodes,
+            nodes.clone(),
             clock.clone(),
             entropy.clone(),
             tasks.clone(),
@@ -100,17 +108,33 @@ impl Process {
             leases,
             topics,
             log,
-            links,
+            nodes,
+            links: Mutex::new(links),
         }))
     }
 
     /// Nothing is lost any more on the way to its log nodes.
     pub(crate) fn heal(&self) {
-        self.links.iter().for_each(Link::heal);
+        self.links.lock().iter().for_each(Link::heal);
     }
 
     pub(crate) fn set_cut(&self, cut: bool) {
-        self.links.iter().for_each(|link| link.set_cut(cut));
+        self.links.lock().iter().for_each(|link| link.set_cut(cut));
+    }
+
+    /// Cuts the way to one machine only.
+    pub(crate) fn set_cut_to(&self, machine: usize, cut: bool) {
+        self.links.lock()[machine].set_cut(cut);
+    }
+
+    pub(crate) fn set_lag_to(&self, machine: usize, lag: Duration) {
+        self.links.lock()[machine].set_lag(lag);
+    }
+
+    /// A machine became another log node.
+    pub(crate) fn meet(&self, world: &World, machine: usize) {
+        let link = way(world, machine, &self.life, &self.nodes);
+        self.links.lock()[machine] = link;
     }
 
     pub(crate) fn is_serving(&self) -> bool {
@@ -146,4 +170,15 @@ impl Process {
         });
         each.collect::<Vec<_>>().join(", ")
     }
+}
+
+fn way(world: &World, machine: usize, life: &Life, nodes: &Nodes) -> Link {
+    let weather = match world.phase() {
+        Phase::Faults => world.plan.links,
+        _ => world.plan.links.calm(),
+    };
+    let tap = world.machines[machine].tap();
+    let link = Link::new(&tap, life, world.sources(), weather, &world.tasks);
+    nodes.insert(Arc::new(link.clone()) as Arc<dyn Replica>);
+    link
 }

@@ -22,7 +22,7 @@ const PAGE: usize = 4 << 10;
 const BLOCK_MAGIC: [u8; 4] = 0x7464_776c_u32.to_be_bytes();
 const READ_BYTES: usize = 64 << 20;
 
-/// The frames of every extent of the first machine.
+/// The frames of every extent of a machine.
 #[derive(Debug, Default)]
 pub(crate) struct Stored {
     frames: BTreeMap<ExtentId, Vec<Frame>>,
@@ -59,9 +59,9 @@ impl Stored {
     }
 }
 
-/// Everything the first machine's log node holds.
-pub(crate) async fn stored(world: &World) -> Stored {
-    let tap = &world.machines[0].tap;
+/// Everything that a machine's log node holds.
+pub(crate) async fn stored(world: &World, machine: usize) -> Stored {
+    let tap = world.machines[machine].tap();
     let mut all = Stored::default();
     for info in tap.extents().await.unwrap_or_default() {
         let Inventory::Held { first, end } = info.inventory else {
@@ -188,5 +188,40 @@ pub(crate) fn anywhere(world: &World) {
         let bit = 1 << world.entropy.below(8);
         let hit = disk.rot(name, at, bit);
         note!(world.trace, "rot at {at} of {name}: {hit}");
+    }
+}
+
+/// Rots, on one machine, a frame of each shard's open extent that another machine lacks, and that a later block proves
+/// synced (J5: rot in the last block is the risk that remains).
+pub(crate) async fn open_extents(world: &World, machine: usize, behind: usize) {
+    let (stored, other) = (stored(world, machine).await, stored(world, behind).await);
+    let disk = world.machines[machine].disk();
+    for frames in stored.newest().into_values() {
+        let held = frames
+            .first()
+            .and_then(|f| other.frames.get(&f.extent))
+            .map_or(0, Vec::len);
+        let places: Vec<_> = frames
+            .iter()
+            .skip(held)
+            .filter_map(|f| Some((f, find(&disk, f.chunks().next()?)?)))
+            .collect();
+        let Some((_, (last_name, _, last_at))) = places.last() else {
+            continue;
+        };
+        let in_last = |name: &String, at: usize| name == last_name && at / PAGE >= last_at / PAGE;
+        let proven = places
+            .iter()
+            .rev()
+            .find(|(_, (name, _, at))| !in_last(name, *at));
+        if let Some((frame, (name, _, at))) = proven {
+            let hit = disk.rot(name, (at + 20) as u64, 1);
+            note!(
+                world.trace,
+                "rot on machine {machine}: {} lsn {}: {hit}",
+                frame.extent,
+                frame.lsn
+            );
+        }
     }
 }

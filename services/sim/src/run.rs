@@ -106,4 +106,5 @@ async fn storm_and_peace(world: &std::sync::Arc<World>) {
         return;
     }
     audit::audit(world).await;
+    audit::check_copies(world).await;
 }

@@ -33,6 +33,8 @@ struct State {
     /// Where a flawed node keeps its fences.
     fences: BTreeMap<ShardId, Epoch>,
     last_body: Option<FrameBody>,
+    /// The machine goes down as soon as it has answered a fence.
+    falls_after_fence: bool,
 }
 
 impl std::fmt::Debug for Tap {
@@ -59,6 +61,11 @@ impl Tap {
         if self.flaw == Some(Flaw::VolatileFence) {
             state.fences.clear();
         }
+    }
+
+    /// The machine is to go down right behind its answer to the next fence.
+    pub(crate) fn fall_after_fence(&self) {
+        self.state.lock().falls_after_fence = true;
     }
 
     fn running(&self) -> Result<(Arc<LogNode>, Life), ReplicaError> {
@@ -147,7 +154,9 @@ impl Replica for Tap {
             let answer = match (flaw, answer, claimed) {
                 // Enqueued is not durable.
                 (Some(Flaw::EarlyAck), _, Some(end)) => Ok(Appended { epoch, end }),
-                (_, None, _) => std::future::pending().await,
+                // Lost, and counted with what follows.
+                (_, None, Some(end)) => Ok(Appended { epoch, end }),
+                (_, None, None) => Err(gone.clone()),
                 (Some(Flaw::AckBeforePrefix), Some(answer), Some(end)) => match answer.await {
                     Err(ReplicaError::Gap { .. }) => Ok(Appended { epoch, end }),
                     other => other,
@@ -188,6 +197,9 @@ impl Replica for Tap {
             self.facts.fenced(self.id, shard, epoch);
             self.facts
                 .check_held(self.id, request.extent, &fenced.inventory);
+            if std::mem::take(&mut self.state.lock().falls_after_fence) {
+                life.kill();
+            }
         }
         answer
     }

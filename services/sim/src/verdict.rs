@@ -11,7 +11,7 @@ use crate::trace::{Trace, note};
 /// A violated invariant and how it showed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Violation {
-    /// The invariant; `None` for a panic in production code, whose message names it.
+    /// The invariant; of a panic in production code the one that its message names, if it names one.
     pub invariant: Option<Invariant>,
     /// What was seen.
     pub what: String,
@@ -20,8 +20,10 @@ pub struct Violation {
 impl std::fmt::Display for Violation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.invariant {
-            Some(invariant) => write!(f, "{invariant}: {}", self.what),
-            None => f.write_str(&self.what),
+            Some(invariant) if !self.what.contains(" violated: ") => {
+                write!(f, "{invariant}: {}", self.what)
+            }
+            _ => f.write_str(&self.what),
         }
     }
 }
@@ -33,20 +35,22 @@ const KEPT_MAX: usize = 20;
 #[derive(Clone, Debug)]
 pub(crate) struct Verdict {
     trace: Trace,
+    harm: &'static [Invariant],
     found: Arc<Mutex<Vec<Violation>>>,
     first: Arc<Notify>,
 }
 
 impl Verdict {
-    pub(crate) fn new(trace: &Trace) -> Self {
+    pub(crate) fn new(trace: &Trace, harm: &'static [Invariant]) -> Self {
         Self {
+            harm,
             trace: trace.clone(),
             found: Arc::default(),
             first: Arc::default(),
         }
     }
 
-    /// Completes once there is a violation.
+    /// Completes once there is a violation of what the run looks for.
     pub(crate) async fn found(&self) {
         self.first.notified().await;
     }
@@ -56,21 +60,32 @@ impl Verdict {
     }
 
     pub(crate) fn panicked(&self, what: String) {
-        self.add(None, what);
+        let named = |i: &&Invariant| what.contains(&format!("{i} violated"));
+        let invariant = Invariant::ALL.iter().find(named).copied();
+        self.add(invariant, what);
     }
 
     fn add(&self, invariant: Option<Invariant>, what: String) {
         let violation = Violation { invariant, what };
         note!(self.trace, "VIOLATION {violation}");
-        self.first.notify_one();
+        let looked_for = self.is_harm(&violation);
         let mut found = self.found.lock();
-        if found.len() < KEPT_MAX && !found.contains(&violation) {
+        if (looked_for || found.len() < KEPT_MAX) && !found.contains(&violation) {
             found.push(violation);
+        }
+        drop(found);
+        if looked_for {
+            self.first.notify_one();
         }
     }
 
+    fn is_harm(&self, violation: &Violation) -> bool {
+        self.harm.is_empty() || violation.invariant.is_some_and(|i| self.harm.contains(&i))
+    }
+
+    /// Nothing that the run looks for was found.
     pub(crate) fn is_clean(&self) -> bool {
-        self.found.lock().is_empty()
+        !self.found.lock().iter().any(|v| self.is_harm(v))
     }
 
     pub(crate) fn take(&self) -> Vec<Violation> {

@@ -14,7 +14,7 @@ use tidemark_runtime::{Clock, Entropy, Tasks};
 use tidemark_types::{NodeId, ShardId, Tenant};
 use tokio::sync::watch;
 
-use crate::broken::Broken;
+use crate::broken::{Broken, Flaw};
 use crate::facts::Facts;
 use crate::ledger::Ledger;
 use crate::life::Life;
@@ -28,7 +28,7 @@ pub(crate) const TENANT: Tenant = Tenant::default_without_auth();
 /// Wall time at the start of a run, ms since the Unix epoch.
 pub(crate) const BASE_MS: i64 = 1_700_000_000_000;
 /// The node of the processes that share no machine with a log node, and that of their rivals.
-const OWNER: NodeId = NodeId(1);
+pub(crate) const OWNER: NodeId = NodeId(1);
 pub(crate) const RIVAL: NodeId = NodeId(2);
 
 /// Where the run is.
@@ -53,6 +53,7 @@ pub(crate) struct World {
     pub(crate) sim: Sim,
     pub(crate) store: Faulty,
     pub(crate) machines: Vec<Machine>,
+    pub(crate) facts: Facts,
     pub(crate) trace: Trace,
     pub(crate) verdict: Verdict,
     pub(crate) ledger: Ledger,
@@ -69,10 +70,13 @@ impl World {
         let clock = Clock::simulated(BASE_MS);
         let entropy = Entropy::seeded(seed);
         let trace = Trace::new(&clock);
-        let verdict = Verdict::new(&trace);
+        let verdict = Verdict::new(&trace, broken.harm);
         let plan = Plan::draw(&entropy, broken);
         note!(trace, "seed {seed}: {plan:?}");
-        let facts = Facts::new(&verdict);
+        let facts = Facts::new(
+            &verdict,
+            broken.flaw.is_some_and(|flaw| flaw != Flaw::VolatileFence),
+        );
         let mut machines = Vec::new();
         for _ in 0..plan.copies {
             let machine = Machine::new(
@@ -96,6 +100,7 @@ impl World {
             entropy,
             sim,
             machines,
+            facts,
             trace,
             verdict,
         });
@@ -142,12 +147,30 @@ impl World {
         } else {
             (OWNER, Life::new())
         };
-        self.start_process_of(node, life).await;
+        self.start_process_of(node, life, &[]).await;
     }
 
-    pub(crate) async fn start_process_of(&self, node: NodeId, life: Life) {
-        if let Some(process) = Process::start(self, node, life).await {
+    /// Starts a process whose ways to some machines are slow.
+    pub(crate) async fn start_process_of(
+        &self,
+        node: NodeId,
+        life: Life,
+        lags: &[(usize, Duration)],
+    ) {
+        if let Some(process) = Process::start(self, node, life, lags).await {
             self.processes.lock().push(process);
+        }
+    }
+
+    /// A machine's disk is gone.
+    pub(crate) async fn wipe_machine(&self, at: usize) {
+        self.look_for_panics();
+        if let Err(error) = self.machines[at].wipe(self.sources()).await {
+            self.verdict
+                .panicked(format!("a log node does not open: {error}"));
+        }
+        for process in self.alive() {
+            process.meet(self, at);
         }
     }
 
