@@ -7,6 +7,7 @@ mod create_topics;
 #[cfg(test)]
 mod data_path;
 mod delete_groups;
+mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
@@ -55,6 +56,7 @@ pub(crate) static TABLE: &[Entry] = &[
     entry::<api_versions::ApiVersions>(),
     entry::<create_topics::CreateTopics>(),
     entry::<delete_topics::DeleteTopics>(),
+    entry::<delete_records::DeleteRecords>(),
     entry::<init_producer_id::InitProducerId>(),
     entry::<offset_for_leader_epoch::OffsetForLeaderEpoch>(),
     entry::<describe_configs::DescribeConfigs>(),

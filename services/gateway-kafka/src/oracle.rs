@@ -22,7 +22,7 @@ pub(crate) fn answer_passes(key: i16, version: i16, body: &Bytes) {
         8: OffsetCommitResponse, 9: OffsetFetchResponse, 10: FindCoordinatorResponse,
         11: JoinGroupResponse, 12: HeartbeatResponse, 13: LeaveGroupResponse, 14: SyncGroupResponse,
         15: DescribeGroupsResponse, 16: ListGroupsResponse, 18: ApiVersionsResponse,
-        19: CreateTopicsResponse, 20: DeleteTopicsResponse, 22: InitProducerIdResponse,
+        19: CreateTopicsResponse, 20: DeleteTopicsResponse, 21: DeleteRecordsResponse, 22: InitProducerIdResponse,
         23: OffsetForLeaderEpochResponse, 32: DescribeConfigsResponse, 33: AlterConfigsResponse,
         37: CreatePartitionsResponse, 42: DeleteGroupsResponse, 44: IncrementalAlterConfigsResponse,
         47: OffsetDeleteResponse, 60: DescribeClusterResponse, 75: DescribeTopicPartitionsResponse,

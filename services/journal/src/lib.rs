@@ -26,7 +26,7 @@ pub use recover::{
     Damage, RecoverError, RecoverOptions, Recovery, UncleanEnd, recover, recover_unclean,
 };
 pub use replica::{
-    Append, Appended, ExtentId, ExtentInfo, Fence, Fenced, Inventory, OpenExtent, Probe, Probed,
-    ReadFrames, Release, Replica, ReplicaError,
+    Append, Appended, DiskUse, ExtentId, ExtentInfo, Fence, Fenced, Inventory, OpenExtent, Probe,
+    Probed, ReadFrames, Release, Replica, ReplicaError,
 };
 pub use writer::{AppendRefused, Committed, RefusedWhy, Writer, WriterEnd, WriterOptions};

@@ -17,8 +17,8 @@ use tidemark_types::{Epoch, Lsn, NodeId, ShardId};
 
 use self::disk::Disk;
 use crate::{
-    Append, Appended, ExtentId, ExtentInfo, Fence, Fenced, Frame, OpenExtent, Probe, Probed,
-    ReadFrames, Release, Replica, ReplicaError,
+    Append, Appended, DiskUse, ExtentId, ExtentInfo, Fence, Fenced, Frame, OpenExtent, Probe,
+    Probed, ReadFrames, Release, Replica, ReplicaError,
 };
 
 /// What goes wrong on the way to a [`MemoryReplica`].
@@ -102,6 +102,11 @@ impl MemoryReplica {
     /// Refuses appends for want of space, or takes them again.
     pub fn set_full(&self, full: bool) {
         self.disk.lock().full = full;
+    }
+
+    /// Sets how full the node says its disk is.
+    pub fn set_disk_use(&self, told: Option<DiskUse>) {
+        self.disk.lock().disk_use = told;
     }
 
     /// Holds appends back from now on, until [`MemoryReplica::resume_appends`].
@@ -249,5 +254,9 @@ impl Replica for MemoryReplica {
 
     async fn extents(&self) -> Result<Vec<ExtentInfo>, ReplicaError> {
         self.call(|disk| Ok(disk.extents())).await
+    }
+
+    fn disk_use(&self) -> Option<DiskUse> {
+        self.disk.lock().disk_use
     }
 }

@@ -142,6 +142,25 @@ pub struct ExtentInfo {
     pub bytes: u64,
 }
 
+/// How full a log node's disk is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct DiskUse {
+    /// Bytes that hold live frames.
+    pub used_bytes: u64,
+    /// What they may take at the most, above 0.
+    pub budget_bytes: u64,
+    /// Bytes written since the node started: how far the log has moved on.
+    pub written_bytes: u64,
+}
+
+impl DiskUse {
+    /// Thousandths of the budget in use.
+    #[must_use]
+    pub fn permille(&self) -> u64 {
+        self.used_bytes.saturating_mul(1000) / self.budget_bytes.max(1)
+    }
+}
+
 /// Why a replica refused. The variant says what the owner does.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ReplicaError {
@@ -227,4 +246,9 @@ pub trait Replica: Send + Sync + fmt::Debug + 'static {
 
     /// Lists what the node holds.
     async fn extents(&self) -> Result<Vec<ExtentInfo>, ReplicaError>;
+
+    /// How full its disk is, as last heard; `None` when it has no bound or was never heard.
+    fn disk_use(&self) -> Option<DiskUse> {
+        None
+    }
 }

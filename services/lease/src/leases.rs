@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tidemark_journal::{
-    Extent, FrameBody, Mutation, Nodes, Reader, RecoverOptions, Writer, WriterOptions,
+    DiskUse, Extent, FrameBody, Mutation, Nodes, Reader, RecoverOptions, Writer, WriterOptions,
 };
 use tidemark_meta::keys::shard::ShardKey;
 use tidemark_meta::{MetaError, MetaStore, Mode, keys};
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::observer::Observer;
 use crate::{
     LostRange, OwnerError, OwnershipState, ProbeError, RollError, TakeError, heartbeat, owner,
-    ownership, roll, take, unclean,
+    ownership, release, roll, take, unclean,
 };
 
 /// How extents are replicated and how long a silent owner is believed in.
@@ -311,6 +311,34 @@ impl Leases {
     /// See [`OwnerError`].
     pub async fn release(&self, ownership: &Ownership) -> Result<(), OwnerError> {
         owner::release(&self.0, *ownership).await
+    }
+
+    /// Releases the shard's hot extents up to and with `last`, as far as they are SEALED, tiered to their end, and older
+    /// than one with a committed checkpoint. Answers the first extent that is retained: keep readers off older ones,
+    /// then call [`Leases::forget_extents`].
+    ///
+    /// # Errors
+    /// See [`OwnerError`].
+    pub async fn release_extents(
+        &self,
+        ownership: &Ownership,
+        last: Option<ExtentIdx>,
+    ) -> Result<ExtentIdx, OwnerError> {
+        release::release(&self.0, *ownership, last).await
+    }
+
+    /// Has the log nodes forget the shard's extents before `first`, which [`Leases::release_extents`] answered. What
+    /// cannot be reached is forgotten the next time.
+    pub async fn forget_extents(&self, ownership: &Ownership, first: ExtentIdx) {
+        release::forget(&self.0, ownership, first).await;
+    }
+
+    /// How full the disks of an extent's replicas are: the fullest one. `None` when no replica tells.
+    #[must_use]
+    pub fn disk_use(&self, extent: &Extent) -> Option<DiskUse> {
+        let replicas = extent.replicas.nodes().iter();
+        let told = replicas.filter_map(|node| self.0.nodes.get(*node)?.disk_use());
+        told.max_by_key(DiskUse::permille)
     }
 
     /// K1's proof: A replicas of the open extent answer, after this call began, that no newer owner fenced them.

@@ -30,6 +30,7 @@
 //! | J10 | journal's `recover`, `extents`, `unclean` | `limbo::an_unreadable_highest_inventory_waits_for_all_replies` |
 //! | J11 | `roll_reason` | `rolls::optional_rolls_wait_…` (repair of sealed extents is not built) |
 //! | J12 | `owner`, `walk` | `takeover::a_checkpoint_that_was_never_marked_counts` |
+//! | J1, J12 | `release` | `tests/it/release.rs` |
 //! | J13 | `roll`, journal's writer | `rolls::pending_acks_follow_their_offsets_into_the_next_extent` |
 //! | K1 | `owner` | `basics::a_zombie_proves_nothing_and_its_transactions_are_refused` |
 //! | B1 | `observer`, `claim` | `basics::{a_silent_node_…, time_without_own_heartbeats_is_not_credited}` |
@@ -46,6 +47,7 @@ mod leases;
 mod observer;
 mod owner;
 mod ownership;
+mod release;
 mod roll;
 mod seal;
 mod settle;

@@ -76,6 +76,11 @@ pub enum AppendError {
     /// The shard's extent is as long as it may be and cannot roll: the metadata store is away. Nothing was appended.
     #[error("append to shard {0}: its extent is full and waits for the metadata store")]
     ExtentFull(ShardId),
+    /// The log node's disk is nearly full, and the object store has not taken enough yet. Nothing was appended.
+    #[error(
+        "append to shard {0}: the log node's disk is nearly full and waits for the object store"
+    )]
+    DiskNearlyFull(ShardId),
     /// The topic has no such partition.
     #[error("append to partition: the topic has no such partition")]
     NoSuchPartition,
@@ -166,7 +171,9 @@ impl Coded for AppendError {
         match self {
             Self::NotLeader(_) => ErrorCode::NotLeader,
             Self::Closed { .. } | Self::Storage { .. } => ErrorCode::StorageError,
-            Self::Overloaded(_) | Self::ExtentFull(_) => ErrorCode::Overloaded,
+            Self::Overloaded(_) | Self::ExtentFull(_) | Self::DiskNearlyFull(_) => {
+                ErrorCode::Overloaded
+            }
             Self::NoSuchPartition => ErrorCode::UnknownTopicOrPartition,
             Self::TooLarge { .. } => ErrorCode::MessageTooLarge,
             Self::InvalidRecord(_) => ErrorCode::InvalidRecord,

@@ -10,6 +10,7 @@ use crate::cold::ColdCache;
 use crate::config::LogConfig;
 use crate::counters::Counters;
 use crate::starts::LogStarts;
+use crate::tier::Tier;
 use crate::view::TailCache;
 
 /// Settings and components, shared by all shards.
@@ -24,4 +25,6 @@ pub(crate) struct Env {
     pub(crate) counters: Counters,
     pub(crate) starts: LogStarts,
     pub(crate) meta: Arc<dyn MetaStore>,
+    /// Absent: nothing is tiered.
+    pub(crate) tier: Option<Arc<Tier>>,
 }

@@ -38,6 +38,9 @@ pub enum ReadError {
     /// The end of the log could not be proven just now (K1, K2).
     #[error("read the end of shard {0}: ownership is not proven")]
     EndNotProven(ShardId),
+    /// The object store does not give a cold segment just now: retry.
+    #[error("read cold batches: {0}")]
+    ColdUnavailable(String),
     /// The journal or a stored batch could not be read.
     #[error("read stored batches: {0}")]
     Storage(String),
@@ -47,7 +50,9 @@ impl Coded for ReadError {
     fn code(&self) -> ErrorCode {
         match self {
             Self::NotLeader(_) => ErrorCode::NotLeader,
-            Self::Closed { .. } | Self::Storage(_) => ErrorCode::StorageError,
+            Self::Closed { .. } | Self::Storage(_) | Self::ColdUnavailable(_) => {
+                ErrorCode::StorageError
+            }
             Self::NoSuchPartition => ErrorCode::UnknownTopicOrPartition,
             Self::FencedLeaderEpoch => ErrorCode::FencedLeaderEpoch,
             Self::UnknownLeaderEpoch => ErrorCode::UnknownLeaderEpoch,

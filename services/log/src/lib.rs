@@ -23,6 +23,7 @@
 
 mod actor;
 mod admit;
+mod again;
 mod append;
 mod checkpoint;
 mod cold;
@@ -48,6 +49,8 @@ mod shard;
 mod starts;
 mod state;
 mod status;
+mod tier;
+mod truncate;
 mod view;
 
 pub use append::{AppendAck, AppendError, AppendFuture, AppendOptions, IdempotencyKey};
@@ -60,3 +63,6 @@ pub use log::Log;
 pub use mutation::Mutation;
 pub use offsets::{EpochEnd, ListedOffset, OffsetSpec, PartitionOffsets};
 pub use status::{LogStatus, ShardState, ShardStatus};
+pub use tier::config::TierConfig;
+pub use tier::counters::TierCounters;
+pub use truncate::TruncateError;

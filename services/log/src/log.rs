@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tidemark_blob::BlobStore;
 use tidemark_lease::Leases;
 use tidemark_meta::{MetaError, MetaStore};
 use tidemark_records::Batch;
@@ -23,11 +24,14 @@ use crate::owner::Inbox;
 use crate::pids::ProducerIds;
 use crate::shard::{Control, Shard, Submitted};
 use crate::starts::{self, LogStarts};
+use crate::tier::Tier;
+use crate::tier::counters as tier_counters;
+use crate::tier::pressure::Level;
 use crate::view::TailCache;
 use crate::{
     AppendError, AppendOptions, EpochEnd, FetchRequest, FetchedPartition, Isolation, ListedOffset,
-    LogConfig, LogCounters, LogStatus, OffsetSpec, PartitionOffsets, ReadError, actor, admit,
-    lookup, poll,
+    LogConfig, LogCounters, LogStatus, OffsetSpec, PartitionOffsets, ReadError, TierConfig,
+    TierCounters, TruncateError, actor, admit, lookup, poll, tier, truncate,
 };
 
 /// Orders to one shard's actor that may wait.
@@ -57,12 +61,34 @@ impl Log {
         entropy: Entropy,
         tasks: &Tasks,
     ) -> Self {
+        Self::start_tiered(config, leases, topics, meta, None, clock, entropy, tasks)
+    }
+
+    /// As [`Log::start`], with an object store that the log's older part moves to.
+    #[must_use]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the components of a log, each once"
+    )]
+    pub fn start_tiered(
+        config: LogConfig,
+        leases: Leases,
+        topics: Topics,
+        meta: Arc<dyn MetaStore>,
+        cold: Option<(Arc<dyn BlobStore>, TierConfig)>,
+        clock: Clock,
+        entropy: Entropy,
+        tasks: &Tasks,
+    ) -> Self {
+        let tier =
+            cold.map(|(store, config)| Arc::new(Tier::new(store, config, &clock, &entropy, tasks)));
         let (starts, due) = LogStarts::new(clock.now());
         let read_starts = starts::run(Arc::clone(&meta), due, tasks.token());
         tasks.spawn("reader of log starts", read_starts);
         let env = Arc::new(Env {
             starts,
             meta,
+            tier,
             cache: TailCache::new(config.tail_cache_bytes),
             cold: ColdCache::new(config.cold_cache_bytes, Maps::new(config.index_cache_bytes)),
             counters: Counters::default(),
@@ -90,7 +116,14 @@ impl Log {
                 tasks.token(),
             );
             tasks.spawn(format!("owner of shard {id}"), run);
+            if let Some(tier) = &env.tier {
+                tier::spawn(&env, tier, &topics, &shard, tasks);
+            }
             shards.push(shard);
+        }
+        if let Some(tier) = &env.tier {
+            let collect = tier::collect::run(Arc::clone(&env), Arc::clone(tier), tasks.token());
+            tasks.spawn("collector of cold segments", collect);
         }
         let watch = actor::watch_deleted(topics, shards.clone(), audit, tasks.token());
         tasks.spawn("watch of deleted topics", watch);
@@ -140,6 +173,12 @@ impl Log {
             _ => AppendError::NotLeader(shard.id),
         })?;
         let env = &self.0.env;
+        if shard.cold.pressure.level() == Level::Full {
+            if let Some(tier) = &env.tier {
+                tier_counters::count(&tier.counters.refused_appends);
+            }
+            return Err(AppendError::DiskNearlyFull(shard.id));
+        }
         let key = admit::key_stamp(options.idempotency)?;
         let bytes = batch.bytes().len();
         let reserved = shard
@@ -206,6 +245,22 @@ impl Log {
         let (shard, current) = poll::check(&self.0.shards, tenant, topic, index, None)?;
         let id = topic.partition_id(index);
         lookup::list(&self.0.env, shard, id, spec, current, isolation).await
+    }
+
+    /// Deletes a partition's records below `before`, all committed ones for `None`: the offset is where it begins from
+    /// now on, for every reader (K3). Answers where it begins; an offset that lies before that changes nothing.
+    ///
+    /// # Errors
+    /// [`TruncateError`].
+    pub async fn delete_records(
+        &self,
+        tenant: &Tenant,
+        topic: &Arc<Topic>,
+        index: PartitionIndex,
+        before: Option<Offset>,
+    ) -> Result<Offset, TruncateError> {
+        let (shard, _) = poll::check(&self.0.shards, tenant, topic, index, None)?;
+        truncate::delete_records(&self.0.env, shard, topic, index, before).await
     }
 
     /// Where a leader epoch ends (K6). `current` is the leader epoch the client knows, checked when present. An
@@ -302,6 +357,13 @@ impl Log {
     #[must_use]
     pub fn counters(&self) -> LogCounters {
         self.0.env.counters.snapshot()
+    }
+
+    /// What tiering did since the start, for metrics; all zero without an object store.
+    #[must_use]
+    pub fn tier_counters(&self) -> TierCounters {
+        let tier = self.0.env.tier.as_ref();
+        tier.map_or_else(TierCounters::default, |tier| tier.counters.snapshot())
     }
 
     /// Every shard's state, for `/readyz` and `tidemark status`.

@@ -3,14 +3,16 @@
 use tidemark_records::{Batch, BatchError};
 use tidemark_types::{LeaderEpoch, Offset};
 
+use crate::again::{Again, PassError};
 use crate::env::Env;
 use crate::error::ReadError;
 use crate::fetch::Isolation;
 use crate::index::Index;
 use crate::offsets::{EpochEnd, ListedOffset, OffsetSpec};
 use crate::poll::prove;
-use crate::read::{self, locate_time, scan, with_index};
-use crate::shard::Shard;
+use crate::read::{self, hot_start, locate_time, scan, with_index};
+use crate::shard::{Readables, Shard};
+use crate::tier;
 use crate::view::{StoredBatch, View};
 use tidemark_types::PartitionId;
 
@@ -44,8 +46,15 @@ pub(crate) async fn list(
     };
     env.starts.touch(&view, env.clock.now());
     match spec {
-        OffsetSpec::Earliest | OffsetSpec::EarliestLocal => {
+        OffsetSpec::Earliest => {
             let offset = view.state.read().log_start;
+            Ok(at(&view, offset, NONE, current))
+        }
+        OffsetSpec::EarliestLocal => {
+            let readables = shard.readables();
+            let reader = readables.reader.ok_or(ReadError::NotLeader(shard.id))?;
+            let hot = hot_start((&reader, &env.cold.maps), &readables.extents, partition).await?;
+            let offset = view.state.read().log_start.max(hot);
             Ok(at(&view, offset, NONE, current))
         }
         OffsetSpec::Latest => {
@@ -56,11 +65,30 @@ pub(crate) async fn list(
                 leader_epoch: current,
             })
         }
-        // Nothing is tiered yet.
-        OffsetSpec::LatestTiered => Ok(ListedOffset::NONE),
+        OffsetSpec::LatestTiered => latest_tiered(env, shard, &view, current).await,
         OffsetSpec::MaxTimestamp => max_timestamp(env, shard, &view, current).await,
         OffsetSpec::Timestamp(ms) => by_time(env, shard, &view, ms, current).await,
     }
+}
+
+/// The last offset in the object store, if one that can be read is there.
+async fn latest_tiered(
+    env: &Env,
+    shard: &Shard,
+    view: &View,
+    current: LeaderEpoch,
+) -> Result<ListedOffset, ReadError> {
+    let Some(tier) = &env.tier else {
+        return Ok(ListedOffset::NONE);
+    };
+    let rows = shard.cold.rows();
+    let end = tier::scan::end(&tier.objects, &rows, view.id).await;
+    let log_start = view.state.read().log_start;
+    let end = end.map_err(|error| ReadError::from(PassError::from(error)))?;
+    let last = end.filter(|end| *end > log_start);
+    Ok(last.map_or(ListedOffset::NONE, |end| {
+        at(view, Offset(end.0 - 1), NONE, current)
+    }))
 }
 
 fn at(view: &View, offset: Offset, timestamp_ms: i64, current: LeaderEpoch) -> ListedOffset {
@@ -83,7 +111,7 @@ async fn max_timestamp(
     let Some((ms, base)) = view.state.read().max_timestamp else {
         return Ok(ListedOffset::NONE);
     };
-    let found = read::read(&env.cold, shard, view, base, 0, true).await?;
+    let found = read::read(env, shard, view, base, 0, true).await?;
     let Some(batch) = found.into_iter().next() else {
         return Ok(ListedOffset::NONE);
     };
@@ -162,7 +190,7 @@ async fn first_since(
             }
             until
         };
-        let found = cold_by_time(env, shard, view.id, looked, until, ms).await?;
+        let found = stored_by_time(env, shard, view.id, (looked, until), ms).await?;
         if found.is_some() {
             return Ok(found);
         }
@@ -171,42 +199,63 @@ async fn first_since(
     }
 }
 
-/// The first batch of `[from, until)` that has a timestamp at or after `ms`, out of the journal.
-async fn cold_by_time(
+/// The first batch of `[from, until)` that has a timestamp at or after `ms`, out of cold segments and the journal.
+async fn stored_by_time(
     env: &Env,
     shard: &Shard,
     partition: PartitionId,
-    from: Offset,
-    until: Offset,
+    range: (Offset, Offset),
     ms: i64,
 ) -> Result<Option<StoredBatch>, ReadError> {
-    let readables = shard.readables();
-    let reader = readables.reader.ok_or(ReadError::NotLeader(shard.id))?;
-    let known = (&reader, &env.cold.maps);
-    let first = locate_time(known, &readables.extents, partition, ms).await?;
-    for (i, extent) in readables.extents.iter().enumerate().skip(first) {
-        let look = |index: &Index| index.seek_time(partition, from, ms);
-        let mark = with_index(known, extent, look).await?;
+    let mut again = Again::default();
+    loop {
+        let readables = shard.readables();
+        match pass_by_time(env, shard, &readables, partition, range, ms).await {
+            Ok(found) => return Ok(found),
+            Err(error) => again.consider(env, shard, &readables, error).await?,
+        }
+    }
+}
+
+async fn pass_by_time(
+    env: &Env,
+    shard: &Shard,
+    readables: &Readables,
+    partition: PartitionId,
+    (from, until): (Offset, Offset),
+    ms: i64,
+) -> Result<Option<StoredBatch>, PassError> {
+    let Readables { reader, extents } = readables;
+    let reader = reader.as_ref().ok_or(ReadError::NotLeader(shard.id))?;
+    let known = (reader, &env.cold.maps);
+    let hot = hot_start(known, extents, partition).await?;
+    if let Some(tier) = env.tier.as_ref().filter(|_| from < hot.min(until)) {
+        let (rows, range) = (shard.cold.rows(), (from, hot.min(until)));
+        let found = tier::scan::by_time(&tier.objects, &rows, partition, range, ms).await?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    let from = from.max(hot);
+    let first = locate_time(known, extents, partition, ms).await?;
+    for extent in &extents[first..] {
+        let mark = with_index(known, extent, |index: &Index| {
+            index.seek_time(partition, from, ms)
+        })
+        .await?;
         let Some(mark) = mark.filter(|m| m.offset < until) else {
             continue;
         };
         let mut found = None;
         let start = mark.offset.max(from);
-        scan(
-            &env.cold,
-            shard,
-            partition,
-            start,
-            until,
-            Some((i, mark.lsn)),
-            &mut |batch| {
-                let hit = batch.max_timestamp >= ms;
-                if hit {
-                    found = Some(batch);
-                }
-                !hit
-            },
-        )
+        let hint = Some((extent.extent.id.index, mark.lsn));
+        scan(env, shard, partition, start, until, hint, &mut |batch| {
+            let hit = batch.max_timestamp >= ms;
+            if hit {
+                found = Some(batch);
+            }
+            !hit
+        })
         .await?;
         if found.is_some() {
             return Ok(found);

@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::build::leader_epoch;
 use self::build::{Building, Pending};
-pub(crate) use self::commit::stored;
+pub(crate) use self::commit::{prefixes, stored};
 use self::forgotten::Forgotten;
 pub(crate) use self::takeover::{TakeoverError, take_over};
 use crate::append::AppendError;
@@ -70,6 +70,8 @@ pub(crate) struct Owner {
     held: watch::Receiver<OwnershipState>,
     open: Arc<ReadableExtent>,
     opened_at: Instant,
+    /// What the fullest log node had written when the open extent was opened.
+    written_at_open: u64,
     /// The writer's bytes when the open extent's checkpoint had been appended.
     checkpoint_bytes: u64,
     /// The writer's bytes beyond these, as of the newest frame.

@@ -180,7 +180,7 @@ async fn fill(env: &Env, slot: &mut Slot<'_>, request: &FetchRequest, total: usi
     if room == 0 && total > 0 {
         return 0;
     }
-    match read::read(&env.cold, shard, &view, slot.next, room, total == 0).await {
+    match read::read(env, shard, &view, slot.next, room, total == 0).await {
         Ok(batches) => take(slot, batches),
         Err(error) => {
             tracing::warn!(partition = %view.id, "fetch: {error}");

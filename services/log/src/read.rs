@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use tidemark_journal::{FrameKind, Reader};
-use tidemark_types::{DecodeError, Lsn, Offset, PartitionId};
+use tidemark_types::{DecodeError, ExtentIdx, Lsn, Offset, PartitionId};
 
+use crate::again::{Again, PassError};
 use crate::checkpoint::Assembler;
-use crate::cold::{ColdCache, READ_BYTES};
+use crate::cold::READ_BYTES;
+use crate::env::Env;
 use crate::error::ReadError;
 use crate::head::Head;
 use crate::index::{Index, ReadableExtent, Starts, starts_of};
 use crate::maps::{Maps, What};
 use crate::shard::{Readables, Shard};
+use crate::tier;
 use crate::view::{StoredBatch, View};
 
 impl From<tidemark_journal::ReadError> for ReadError {
@@ -26,10 +29,13 @@ impl From<DecodeError> for ReadError {
     }
 }
 
+/// A position in the journal: which of the readable extents, and where in it.
+pub(crate) type Hint = (ExtentIdx, Lsn);
+
 /// Batches from the one that holds `from` on, at most `bytes_max` of them unless the first is larger and
 /// `oversized` allows that. Empty at the end of the log, or when the first does not fit.
 pub(crate) async fn read(
-    cold: &ColdCache,
+    env: &Env,
     shard: &Shard,
     view: &View,
     from: Offset,
@@ -45,7 +51,7 @@ pub(crate) async fn read(
     let mut next = from;
     let tail_start = view.state.read().tail_start();
     if next < tail_start {
-        let more = scan(cold, shard, view.id, next, tail_start, None, &mut |batch| {
+        let more = scan(env, shard, view.id, next, tail_start, None, &mut |batch| {
             next = batch.end;
             take.offer(batch)
         })
@@ -86,39 +92,101 @@ impl Take {
     }
 }
 
-/// Visits a partition's batches that end above `from` and begin below `until`, in order, out of the journal,
-/// until `visit` answers `false`; then the answer is `false` too. `hint` says where to begin when that is known.
+/// Visits a partition's batches that end above `from` and begin below `until`, in order, out of cold segments and the
+/// journal, until `visit` answers `false`; then the answer is `false` too. `hint` says where to begin in the journal when
+/// that is known.
 pub(crate) async fn scan(
-    cold: &ColdCache,
+    env: &Env,
     shard: &Shard,
     partition: PartitionId,
     from: Offset,
     until: Offset,
-    hint: Option<(usize, Lsn)>,
+    mut hint: Option<Hint>,
     visit: &mut (impl FnMut(StoredBatch) -> bool + Send),
 ) -> Result<bool, ReadError> {
-    let Readables { reader, extents } = shard.readables();
-    let reader = reader.ok_or(ReadError::NotLeader(shard.id))?;
-    let (first, mut at) = match hint {
-        Some((extent, lsn)) => (extent, Some(lsn)),
-        None => (
-            locate((&reader, &cold.maps), &extents, partition, from).await?,
-            None,
-        ),
-    };
     let mut next = from;
+    let mut again = Again::default();
+    loop {
+        let readables = shard.readables();
+        let range = (next, until);
+        let mut follow = |batch: StoredBatch| {
+            next = batch.end;
+            visit(batch)
+        };
+        let passed = pass(
+            env,
+            shard,
+            &readables,
+            partition,
+            range,
+            hint.take(),
+            &mut follow,
+        );
+        match passed.await {
+            Ok(more) => return Ok(more),
+            // Deleted while it was read: what is left is not asked for.
+            Err(PassError::Gap(_)) if begins_after(shard, partition, next) => return Ok(false),
+            Err(error) => again.consider(env, shard, &readables, error).await?,
+        }
+    }
+}
+
+fn begins_after(shard: &Shard, partition: PartitionId, offset: Offset) -> bool {
+    let view = shard.view(partition);
+    view.is_none_or(|view| view.state.read().log_start > offset)
+}
+
+/// One pass over a snapshot of the readable extents, and over the rows of a moment after it: what an extent that was
+/// given up held is in them (invariant 14).
+async fn pass(
+    env: &Env,
+    shard: &Shard,
+    readables: &Readables,
+    partition: PartitionId,
+    (from, until): (Offset, Offset),
+    hint: Option<Hint>,
+    visit: &mut (impl FnMut(StoredBatch) -> bool + Send),
+) -> Result<bool, PassError> {
+    let Readables { reader, extents } = readables;
+    let reader = reader.as_ref().ok_or(ReadError::NotLeader(shard.id))?;
+    let known = (reader, &env.cold.maps);
+    let hinted = hint.and_then(|(index, lsn)| {
+        let at = extents.iter().position(|e| e.extent.id.index == index);
+        at.map(|at| (at, lsn))
+    });
+    let mut next = from;
+    let (first, mut at) = if let Some((first, lsn)) = hinted {
+        (first, Some(lsn))
+    } else {
+        let cold = hot_start(known, extents, partition).await?.min(until);
+        if let Some(tier) = env.tier.as_ref().filter(|_| next < cold) {
+            let rows = shard.cold.rows();
+            let mut follow = |batch: StoredBatch| {
+                next = batch.end;
+                visit(batch)
+            };
+            let range = (from, cold);
+            if !tier::scan::scan(&tier.objects, &rows, partition, range, &mut follow).await? {
+                return Ok(false);
+            }
+            if next < cold {
+                return Err(PassError::Gap(next));
+            }
+        }
+        (locate(known, extents, partition, next).await?, None)
+    };
     for extent in &extents[first..] {
         let start = match at.take() {
             Some(lsn) => Some(lsn),
             None => {
                 let look = |index: &Index| index.seek(partition, next);
-                with_index((&reader, &cold.maps), extent, look).await?
+                with_index(known, extent, look).await?
             }
         };
         let Some(mut lsn) = start else { continue };
         let end = extent.end();
         while lsn < end && next < until {
-            for frame in cold.frames(&reader, extent, lsn, end).await? {
+            for frame in env.cold.frames(reader, extent, lsn, end).await? {
                 lsn = frame.lsn.next();
                 for batch in frame.batches(partition) {
                     if batch.end <= next {
@@ -139,6 +207,22 @@ pub(crate) async fn scan(
         }
     }
     Ok(true)
+}
+
+/// The first offset of a partition that the readable extents hold, or would hold.
+pub(crate) async fn hot_start(
+    known: (&Reader, &Maps),
+    extents: &[Arc<ReadableExtent>],
+    partition: PartitionId,
+) -> Result<Offset, ReadError> {
+    for extent in extents {
+        // One without a complete checkpoint holds nothing (J1).
+        if let Some(starts) = starts(known, extent).await? {
+            let start = starts.get(&partition);
+            return Ok(start.map_or(Offset(0), |start| start.next_offset));
+        }
+    }
+    Ok(Offset(0))
 }
 
 /// The extent that holds an offset: the last one whose checkpoint does not lie behind it.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use parking_lot::{Mutex, RwLock};
 use tidemark_journal::Reader;
 use tidemark_runtime::FastMap;
-use tidemark_types::{Offset, Ownership, PartitionId, ShardId, TopicId};
+use tidemark_types::{ExtentIdx, Offset, Ownership, PartitionId, ShardId, TopicId};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::append::{AppendAck, AppendError};
@@ -14,6 +14,7 @@ use crate::error::ReadError;
 use crate::head::{KeyStamp, ProducerStamp};
 use crate::index::ReadableExtent;
 use crate::status::{ShardState, ShardStatus};
+use crate::tier::part::ColdPart;
 use crate::view::View;
 
 /// Where the answer of an append goes.
@@ -57,6 +58,7 @@ pub(crate) struct Shard {
     extents: RwLock<Readables>,
     waiting: Mutex<FastMap<PartitionId, Vec<Arc<Wake>>>>,
     pub(crate) proofs: Proofs,
+    pub(crate) cold: ColdPart,
 }
 
 /// Proofs of ownership (K1), one at a time.
@@ -128,6 +130,7 @@ impl Shard {
             views: RwLock::default(),
             extents: RwLock::default(),
             waiting: Mutex::default(),
+            cold: ColdPart::default(),
             proofs: Proofs {
                 asked: AtomicU64::new(0),
                 last: tokio::sync::Mutex::new((0, Ok(()))),
@@ -198,6 +201,12 @@ impl Shard {
 
     pub(crate) fn add_extent(&self, extent: Arc<ReadableExtent>) {
         self.extents.write().extents.push(extent);
+    }
+
+    /// Keeps readers off the extents before `first`: they are given up.
+    pub(crate) fn drop_extents_before(&self, first: ExtentIdx) {
+        let mut readables = self.extents.write();
+        readables.extents.retain(|e| e.extent.id.index >= first);
     }
 
     /// The open extent, while the shard serves.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use tidemark_journal::{
-    Append, Appended, ExtentInfo, Fence, Fenced, Frame, OpenExtent, Probe, Probed, ReadFrames,
-    Release, Replica, ReplicaError,
+    Append, Appended, DiskUse, ExtentInfo, Fence, Fenced, Frame, OpenExtent, Probe, Probed,
+    ReadFrames, Release, Replica, ReplicaError,
 };
 use tidemark_runtime::{Clock, Entropy, Tasks};
 use tidemark_types::{Lsn, NodeId};
@@ -193,5 +193,14 @@ impl Replica for LogNode {
     async fn extents(&self) -> Result<Vec<ExtentInfo>, ReplicaError> {
         self.healthy()?;
         Ok(self.view.durable.read().state.infos())
+    }
+
+    fn disk_use(&self) -> Option<DiskUse> {
+        let stats = self.counters.stats();
+        Some(DiskUse {
+            used_bytes: stats.disk_used_bytes,
+            budget_bytes: self.disk_budget_bytes,
+            written_bytes: stats.bytes_written,
+        })
     }
 }

@@ -22,9 +22,12 @@
 //! | 0x23 | `part/{topic}/{p}` | tenant, shard, leader-epoch base, log start | `partition.rs` |
 //! | 0x24 | `sp/{shard}/{topic}/{p}` | reverse index, empty | `partition.rs` |
 //! | 0x30 | `shard/{s}` | epoch, owner, state | `shard.rs` |
-//! | 0x31 | `tier/{s}` | tiered_lsn, floors (K8) | |
+//! | 0x31 | `tier/{s}` | tiered_lsn (K8) | `cold.rs` |
 //! | 0x32 | `ext/{s}/{idx}` | extent, checkpoint mark | `extent.rs` |
-//! | 0x38–0x3b | `l0` `l1` `pend` `gc` | cold segments, intents, deletions | |
+//! | 0x38 | `l0/{s}/{end_lsn}` | a cold segment of a shard's LSN range | `cold.rs` |
+//! | 0x39 | `l1/{topic}/{p}/{end_offset}` | a cold segment of one partition | |
+//! | 0x3a | `pend/{object}` | the intent to write an object | `cold.rs` |
+//! | 0x3b | `gc/{versionstamp}/{n}` | an object to be deleted | `cold.rs` |
 //! | 0x40 | `grp/{tid}/{group}` | generation, protocol, leader | `group.rs` |
 //! | 0x41 | `off/{tid}/{group}/{topic}/{p}` | committed offset | `group.rs` |
 //! | 0x42 | `grpm/{tid}/{group}/{chunk}` | members | `group.rs` |
@@ -38,6 +41,7 @@
 
 pub mod change;
 mod codec;
+pub mod cold;
 pub mod extent;
 pub mod group;
 pub mod node;
@@ -74,6 +78,14 @@ pub enum Tag {
     Shard = 0x30,
     /// `ext/{s}/{idx}`
     Extent = 0x32,
+    /// `tier/{s}`
+    Tier = 0x31,
+    /// `l0/{s}/{end_lsn}`
+    Level0 = 0x38,
+    /// `pend/{object}`
+    Pending = 0x3a,
+    /// `gc/{versionstamp}/{n}`
+    Garbage = 0x3b,
     /// `grp/{tid}/{group}`
     Group = 0x40,
     /// `off/{tid}/{group}/{topic}/{p}`

@@ -18,5 +18,5 @@ pub use entropy::Entropy;
 #[doc(hidden)]
 pub use invariants::violated;
 pub use invariants::{Invariant, violations};
-pub use maps::{FastMap, FastSet};
+pub use maps::{FastMap, FastSet, IdHasher};
 pub use tasks::{ShutdownError, TaskFailure, Tasks};

@@ -151,6 +151,19 @@ settings! {
         /// Disk space the write-ahead log may take, at least four segments. When it is used up, appends are refused with a retriable error.
         disk_budget: ByteCount = ByteCount::gib(64);
     }
+    /// The log's older part, which moves to the object store.
+    cold: ColdSettings {
+        /// Whether it does; without it the log is as large as the write-ahead log may be.
+        enabled: bool = true;
+        /// An object closes at this size.
+        object_size: ByteCount = ByteCount::mib(64);
+        /// Memory for parts of objects that were read.
+        read_cache: ByteCount = ByteCount::mib(64);
+        /// How often retention is applied.
+        retention_period: Span = Span::from_secs(60);
+        /// How long an object that is no longer part of the log is kept: readers may be in the middle of it.
+        grace: Span = Span::from_secs(600);
+    }
     /// Consumer groups.
     groups: GroupSettings {
         /// How long the first rebalance of an empty group waits for more members.

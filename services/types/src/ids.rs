@@ -129,6 +129,24 @@ impl fmt::Display for PartitionId {
     }
 }
 
+/// An object of the cold store. An epoch has one owner and the owner never reuses a number, so neither is an id (T3).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct ObjectId {
+    /// The shard whose owner wrote it.
+    pub shard: ShardId,
+    /// The epoch of that owner.
+    pub epoch: Epoch,
+    /// Counts the owner's objects.
+    pub number: u32,
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (shard, epoch) = (self.shard.0, self.epoch.0);
+        write!(f, "{shard:08x}-{epoch:016x}-{:08x}", self.number)
+    }
+}
+
 /// A topic's public id, Kafka's 16-byte uuid (KIP-516). Random (version 4), never all zero.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -14,4 +14,5 @@ mod hostile;
 mod messages;
 mod process;
 mod quickstart;
+mod tiering;
 mod wire;

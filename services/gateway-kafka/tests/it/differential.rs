@@ -33,7 +33,7 @@ fn through_theirs(key: i16, version: i16, body: &Bytes) -> Option<Bytes> {
         8: OffsetCommitRequest, 9: OffsetFetchRequest, 10: FindCoordinatorRequest,
         11: JoinGroupRequest, 12: HeartbeatRequest, 13: LeaveGroupRequest, 14: SyncGroupRequest,
         15: DescribeGroupsRequest, 16: ListGroupsRequest, 18: ApiVersionsRequest,
-        19: CreateTopicsRequest, 20: DeleteTopicsRequest, 22: InitProducerIdRequest,
+        19: CreateTopicsRequest, 20: DeleteTopicsRequest, 21: DeleteRecordsRequest, 22: InitProducerIdRequest,
         23: OffsetForLeaderEpochRequest, 32: DescribeConfigsRequest, 33: AlterConfigsRequest,
         37: CreatePartitionsRequest, 42: DeleteGroupsRequest, 44: IncrementalAlterConfigsRequest,
         47: OffsetDeleteRequest, 60: DescribeClusterRequest, 75: DescribeTopicPartitionsRequest,

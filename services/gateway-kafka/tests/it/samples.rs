@@ -219,6 +219,22 @@ fn offsets(into: &mut Vec<Sample>) {
             ..Default::default()
         },
     );
+    add(
+        into,
+        &DeleteRecordsRequestData {
+            topics: vec![delete_records_request::DeleteRecordsTopic {
+                name: s("t"),
+                partitions: vec![delete_records_request::DeleteRecordsPartition {
+                    partition_index: 1,
+                    offset: -1,
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }],
+            timeout_ms: 1_000,
+            ..Default::default()
+        },
+    );
     add(into, &OffsetCommitRequestData::default());
     add(into, &OffsetFetchRequestData::default());
     add(into, &OffsetDeleteRequestData::default());

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use super::{Faults, Flaw};
 use crate::{
-    Append, Appended, ExtentId, ExtentInfo, Fence, Fenced, Frame, Inventory, OpenExtent, Probe,
-    Probed, ReadFrames, Release, ReplicaError,
+    Append, Appended, DiskUse, ExtentId, ExtentInfo, Fence, Fenced, Frame, Inventory, OpenExtent,
+    Probe, Probed, ReadFrames, Release, ReplicaError,
 };
 
 type Answer = Result<Appended, ReplicaError>;
@@ -35,6 +35,7 @@ pub(super) struct Disk {
     pub(super) reachable: bool,
     pub(super) full: bool,
     pub(super) paused: bool,
+    pub(super) disk_use: Option<DiskUse>,
     fences: BTreeMap<ShardId, Epoch>,
     extents: BTreeMap<ExtentId, Stored>,
     queue: VecDeque<Queued>,
@@ -48,6 +49,7 @@ impl Default for Disk {
             reachable: true,
             full: false,
             paused: false,
+            disk_use: None,
             fences: BTreeMap::new(),
             extents: BTreeMap::new(),
             queue: VecDeque::new(),

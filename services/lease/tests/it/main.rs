@@ -4,6 +4,7 @@ mod basics;
 mod limbo;
 mod mutations;
 mod owner;
+mod release;
 mod rolls;
 mod schedule;
 mod shaky;

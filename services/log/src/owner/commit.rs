@@ -13,6 +13,7 @@ use super::Owner;
 use super::build::Pending;
 use crate::head::{BatchEntry, Entry, Head};
 use crate::state::PartitionState;
+use crate::tier::pressure;
 use crate::view::{StoredBatch, View};
 
 impl Owner {
@@ -24,6 +25,9 @@ impl Owner {
             && let Some(frame) = self.pending.pop_front()
         {
             self.commit(frame);
+        }
+        if self.env.tier.is_some() {
+            pressure::look(&self.env, &self.shard);
         }
         if self.checkpoint_end.is_some_and(|end| seen.end >= end) {
             self.checkpoint_end = None;
@@ -175,7 +179,7 @@ impl Owner {
 }
 
 /// The first bytes of all of a frame's batches, in one allocation.
-fn prefixes(head: &Head, parts: &[Part]) -> Bytes {
+pub(crate) fn prefixes(head: &Head, parts: &[Part]) -> Bytes {
     let mut out = BytesMut::with_capacity(parts.len() * PREFIX_BYTES);
     for (batch, part) in head.batches().zip(parts) {
         out.extend_from_slice(&batch.prefix(part.bytes.len(), part.crc));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidemark_journal::{FrameBody, RefusedWhy, Writer, WriterEnd};
+use tidemark_journal::{Extent, FrameBody, RefusedWhy, Writer, WriterEnd};
 use tidemark_lease::{RollError, Rolled};
 use tidemark_runtime::{Backoff, Invariant, check_invariant};
 use tidemark_types::Lsn;
@@ -12,13 +12,17 @@ use super::Owner;
 use super::build::data_frame;
 use crate::Mutation;
 use crate::checkpoint;
+use crate::env::Env;
 use crate::index::{Index, ReadableExtent};
 use crate::maps::What;
+use crate::tier::pressure::Level;
 
 /// The LSN of a frame that no writer has: above every committed end.
 const NOT_SENT: Lsn = Lsn(u64::MAX);
 /// Pause before a roll that did not happen is tried again.
 const RETRY: Duration = Duration::from_secs(5);
+/// An extent holds space back once this part of the disk's budget was written since it was opened.
+const HELD_BACK: u64 = 4;
 /// Pause before a shard whose writer ended moves on: a log node that just failed is not asked at once.
 const STUCK_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause that grows: room on a disk is looked for at least this often.
@@ -50,9 +54,23 @@ impl Owner {
         // J11: a lost replica is a reason at once, idle or not. J2: while A others take appends nothing is worth a
         // freeze that lasts as long as the store is away. A writer that ended does not get here.
         let must = !self.writer.lost_replicas().is_empty();
-        if (must || optional) && self.env.leases.metadata_is_fresh() {
+        if (must || optional || self.holds_space_back()) && self.env.leases.metadata_is_fresh() {
             self.start_roll(Duration::ZERO);
         }
+    }
+
+    /// Whether the log node's disk is too full while this extent, however little is in it, keeps old segments of it alive.
+    /// Once at a time: not while something sealed still waits for the object store.
+    fn holds_space_back(&self) -> bool {
+        let cold = &self.shard.cold;
+        if cold.pressure.level() == Level::Calm || cold.rows().tiered < self.open.extent.first {
+            return false;
+        }
+        let used = self.env.leases.disk_use(&self.open.extent);
+        used.is_some_and(|used| {
+            let since = used.written_bytes.saturating_sub(self.written_at_open);
+            since >= used.budget_bytes / HELD_BACK
+        })
     }
 
     /// Whether the open extent is over its size: looked at after every frame sent.
@@ -201,6 +219,8 @@ impl Owner {
         self.open = Arc::new(ReadableExtent::new(extent, first, Some(Index::default())));
         self.shard.add_extent(Arc::clone(&self.open));
         self.opened_at = self.env.clock.now();
+        self.written_at_open = written(&self.env, &self.open.extent);
+        self.shard.cold.sealed.notify_one();
         self.committed = writer.committed();
         self.committed.mark_changed();
         self.writer = writer;
@@ -208,6 +228,12 @@ impl Owner {
         self.checkpoint_bytes = 0;
         self.data_bytes = 0;
     }
+}
+
+/// What the fullest of an extent's log nodes has written.
+pub(super) fn written(env: &Env, extent: &Extent) -> u64 {
+    let used = env.leases.disk_use(extent);
+    used.map_or(0, |used| used.written_bytes)
 }
 
 /// Appends to a writer, waiting while too much is uncommitted.

@@ -11,7 +11,7 @@ use tidemark_runtime::{Backoff, FastMap};
 use tidemark_types::{DecodeError, Lsn};
 
 use super::build::Building;
-use super::roll::{append_waiting, stuck_pauses};
+use super::roll::{append_waiting, stuck_pauses, written};
 use super::{Owner, expire};
 use crate::Mutation;
 use crate::checkpoint::{self, Assembler};
@@ -20,9 +20,9 @@ use crate::head::Head;
 use crate::index::{Index, ReadableExtent};
 use crate::maps::What;
 use crate::shard::{Readables, Shard};
-use crate::starts;
 use crate::state::CommittedState;
 use crate::view::View;
+use crate::{starts, tier};
 
 /// Bytes of one read of the replay.
 const READ_BYTES: usize = 4 << 20;
@@ -48,6 +48,9 @@ pub(crate) enum TakeoverError {
     /// The rows that say where partitions begin could not be read.
     #[error("read where partitions begin: {0}")]
     LogStarts(MetaError),
+    /// The rows of the cold segments could not be read.
+    #[error("read the rows of cold segments: {0}")]
+    ColdRows(MetaError),
     /// The owner's rows could not be written.
     #[error(transparent)]
     Mark(#[from] OwnerError),
@@ -61,6 +64,11 @@ pub(super) const fn retry_forever() -> Backoff {
 /// Takes a shard and brings it to SERVING.
 pub(crate) async fn take_over(env: &Arc<Env>, shard: &Arc<Shard>) -> Result<Owner, TakeoverError> {
     let taken = env.leases.take(shard.id).await?;
+    if env.tier.is_some() {
+        // After T1: what earlier epochs committed is there, and nothing of theirs will follow.
+        let rows = tier::rows::load(env.meta.as_ref(), shard.id).await;
+        shard.cold.set(rows.map_err(TakeoverError::ColdRows)?);
+    }
     let mut replayed = Replayed {
         lenient: env.config.breaks(Mutation::CheckpointWithoutEnd),
         ..Replayed::default()
@@ -133,6 +141,7 @@ async fn checkpointed(
     read.map_err(TakeoverError::LogStarts)?;
     *shard.views.write() = views.into_iter().map(|view| (view.id, view)).collect();
     let now = env.clock.now();
+    let written_at_open = written(env, &open.extent);
     let owner = Owner {
         held: env.leases.watch_ownership(&ownership),
         committed: writer.committed(),
@@ -145,6 +154,7 @@ async fn checkpointed(
         writer,
         open,
         opened_at: now,
+        written_at_open,
         checkpoint_end: None,
         marking: None,
         rolling: None,
@@ -160,6 +170,8 @@ async fn checkpointed(
         forgotten: super::Forgotten::default(),
     };
     shard.serve(ownership);
+    shard.cold.sealed.notify_one();
+    shard.cold.released.notify_one();
     Ok(owner)
 }
 

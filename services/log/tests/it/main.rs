@@ -10,6 +10,8 @@ mod full;
 mod lookups;
 mod reads;
 mod restarts;
+mod retention;
 mod rolls;
+mod tiering;
 mod world;
 mod zombies;

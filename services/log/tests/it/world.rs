@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tidemark_blob::BlobStore;
 use tidemark_journal::memory::MemoryReplica;
-use tidemark_journal::{Nodes, Replica};
+use tidemark_journal::{DiskUse, Nodes, Replica};
 use tidemark_lease::{LeaseConfig, Leases};
 use tidemark_log::{
     AppendAck, AppendError, AppendFuture, AppendOptions, FetchPartition, FetchRequest,
-    FetchedPartition, Isolation, Log, LogConfig,
+    FetchedPartition, Isolation, Log, LogConfig, TierConfig,
 };
 use tidemark_meta::faulty::Faulty;
 use tidemark_meta::sim::Sim;
@@ -31,6 +32,15 @@ pub(crate) struct World {
     nodes: Nodes,
     copies: usize,
     pub(crate) config: LogConfig,
+    pub(crate) cold: Option<Cold>,
+}
+
+/// An object store that fails on demand, what it really holds, and how it is used.
+#[derive(Clone)]
+pub(crate) struct Cold {
+    pub(crate) store: tidemark_blob::faulty::Faulty,
+    pub(crate) objects: tidemark_blob::sim::Sim,
+    pub(crate) config: TierConfig,
 }
 
 /// One start of the service.
@@ -75,6 +85,43 @@ impl World {
                 shards: 2,
                 ..LogConfig::default()
             },
+            cold: None,
+        }
+    }
+
+    /// Small extents and objects, next to no memory for readers, and disks that are always too full.
+    pub(crate) fn tiered(seed: u64) -> Self {
+        let mut world = Self::new(seed);
+        world.config.roll_bytes = 4_000;
+        world.config.tail_cache_bytes = 1_000;
+        world.config.cold_cache_bytes = 0;
+        let objects = tidemark_blob::sim::Sim::new(&world.clock);
+        let inner = Arc::new(objects.clone());
+        world.cold = Some(Cold {
+            store: tidemark_blob::faulty::Faulty::new(inner, &world.clock, &world.entropy),
+            objects,
+            config: TierConfig {
+                object_bytes: 10_000,
+                chunk_bytes: 2_000,
+                index_cache_bytes: 20_000,
+                chunk_cache_bytes: 20_000,
+                grace: Duration::from_secs(300),
+                second_delete: Duration::from_secs(1_200),
+                ..TierConfig::default()
+            },
+        });
+        world.fill_disks(700);
+        world
+    }
+
+    /// Says how full the log nodes' disks are, in thousandths.
+    pub(crate) fn fill_disks(&self, permille: u64) {
+        for replica in &self.replicas {
+            replica.set_disk_use(Some(DiskUse {
+                used_bytes: permille,
+                budget_bytes: 1_000,
+                written_bytes: 0,
+            }));
         }
     }
 
@@ -116,11 +163,14 @@ impl World {
             entropy.clone(),
             self.config.shards,
         );
-        let log = Log::start(
+        let cold = self.cold.clone();
+        let cold = cold.map(|cold| (Arc::new(cold.store) as Arc<dyn BlobStore>, cold.config));
+        let log = Log::start_tiered(
             self.config.clone(),
             leases.clone(),
             topics.clone(),
             store,
+            cold,
             clock.clone(),
             entropy.clone(),
             &tasks,

@@ -16,7 +16,7 @@ use tidemark_gateway_http::HttpGateway;
 use tidemark_gateway_kafka::KafkaGateway;
 use tidemark_groups::{Groups, GroupsConfig, Owners, Standing};
 use tidemark_journal::Replica;
-use tidemark_log::{Log, LogConfig};
+use tidemark_log::{Log, LogConfig, TierConfig};
 use tidemark_lognode::LogNode;
 use tidemark_runtime::{TaskFailure, Tasks};
 use tidemark_telemetry::Metrics;
@@ -44,8 +44,6 @@ struct Layers {
 pub struct Service {
     layers: Layers,
     node: Arc<LogNode>,
-    /// Open from the start, so that one that is unusable shows then; the log takes it from here.
-    _objects: Arc<dyn BlobStore>,
     kafka: SocketAddr,
     http: SocketAddr,
 }
@@ -71,7 +69,7 @@ impl Service {
         let base = parts::open_metadata(settings, &layers.meta).await?;
         let node = parts::open_log_node(settings, &base, &layers.wal).await?;
         let objects = objects::open(settings, &base, &layers.wal).await?;
-        let core = start_log(settings, &layers.log, base, &node).await?;
+        let core = start_log(settings, &layers.log, base, &node, objects).await?;
         super::metrics::observe(&core.log, &node);
         let kafka = kafka_gateway(settings, &core, &layers.gateways).await?;
         let http = http_gateway(settings, &core, metrics, node.node(), &layers.gateways).await?;
@@ -80,7 +78,6 @@ impl Service {
             http: http.local_addr(),
             layers,
             node,
-            _objects: objects,
         };
         kafka.serve();
         let tasks = service.layers.gateways.clone();
@@ -156,6 +153,7 @@ async fn start_log(
     tasks: &Tasks,
     base: Base,
     node: &Arc<LogNode>,
+    objects: Arc<dyn BlobStore>,
 ) -> Result<Core, StartError> {
     let shards = layout::shards(&base, settings.log.shards)
         .await
@@ -163,10 +161,16 @@ async fn start_log(
     let leases = parts::open_leases(&base, node, tasks).await?;
     leases.start_heartbeat();
     let topics = start_topics(settings, &base, shards, tasks);
+    let cold = settings
+        .cold
+        .enabled
+        .then(|| (objects, tier_config(settings)));
+    let (roll_bytes, inflight_bytes_max) = bounds(settings, shards);
     let config = LogConfig {
         shards,
         tail_cache_bytes: settings.log.tail_cache.as_usize(),
-        roll_bytes: settings.log.roll_size.0,
+        roll_bytes,
+        inflight_bytes_max,
         roll_age: settings.log.roll_age.0,
         ..LogConfig::default()
     };
@@ -176,7 +180,16 @@ async fn start_log(
         store,
         ..
     } = base.clone();
-    let log = Log::start(config, leases, topics.clone(), store, clock, entropy, tasks);
+    let log = Log::start_tiered(
+        config,
+        leases,
+        topics.clone(),
+        store,
+        cold,
+        clock,
+        entropy,
+        tasks,
+    );
     let groups = start_groups(settings, &log, topics.clone(), &base, tasks);
     Ok(Core {
         cluster_id: base.cluster_id.clone(),
@@ -185,6 +198,27 @@ async fn start_log(
         log,
         groups,
     })
+}
+
+fn tier_config(settings: &Settings) -> TierConfig {
+    let cold = &settings.cold;
+    TierConfig {
+        object_bytes: cold.object_size.0.clamp(1 << 20, 1 << 30),
+        chunk_cache_bytes: cold.read_cache.0,
+        retention_period: cold.retention_period.0,
+        grace: cold.grace.0,
+        ..TierConfig::default()
+    }
+}
+
+/// Sizes at which extents roll and appends wait, so that all shards together leave most of the disk's budget to what
+/// is on its way to the object store: open extents at most a quarter of it, unacked batches an eighth.
+fn bounds(settings: &Settings, shards: u32) -> (u64, usize) {
+    const LEAST: u64 = 1 << 20;
+    let shared = settings.wal.disk_budget.0 / u64::from(shards.max(1));
+    let roll = settings.log.roll_size.0.min((shared / 4).max(LEAST));
+    let unacked = usize::try_from((shared / 8).max(LEAST)).unwrap_or(usize::MAX);
+    (roll, unacked.min(LogConfig::default().inflight_bytes_max))
 }
 
 fn start_topics(settings: &Settings, base: &Base, shards: u32, tasks: &Tasks) -> Topics {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use opentelemetry::global;
 use opentelemetry::metrics::Meter;
-use tidemark_log::{Log, LogCounters, ShardState};
+use tidemark_log::{Log, LogCounters, ShardState, TierCounters};
 use tidemark_lognode::{LogNode, Stats};
 
 /// Registers the observations; they last as long as the process.
@@ -13,6 +13,10 @@ pub(super) fn observe(log: &Log, node: &Arc<LogNode>) {
     for (name, about, read) in LOG_COUNTERS {
         let log = log.clone();
         counter(&meter, name, about, move || read(&log.counters()));
+    }
+    for (name, about, read) in TIER_COUNTERS {
+        let log = log.clone();
+        counter(&meter, name, about, move || read(&log.tier_counters()));
     }
     for (name, about, read) in WAL_COUNTERS {
         let node = Arc::clone(node);
@@ -50,6 +54,58 @@ const LOG_COUNTERS: [Row<LogCounters>; 7] = [
     ),
     ("tidemark.log.rolls", "Extents rolled", |c| c.rolls),
     ("tidemark.log.takeovers", "Shards taken", |c| c.takeovers),
+];
+
+const TIER_COUNTERS: [Row<TierCounters>; 11] = [
+    (
+        "tidemark.tier.objects",
+        "Objects that became part of the log",
+        |c| c.objects,
+    ),
+    ("tidemark.tier.object.bytes", "Their bytes", |c| {
+        c.object_bytes
+    }),
+    (
+        "tidemark.tier.failures",
+        "Steps of tiering that failed and were tried again",
+        |c| c.failures,
+    ),
+    (
+        "tidemark.tier.extents.released",
+        "Extents given up on the log nodes",
+        |c| c.extents_released,
+    ),
+    (
+        "tidemark.tier.gets",
+        "Ranged reads of objects, read-ahead included",
+        |c| c.gets,
+    ),
+    ("tidemark.tier.get.bytes", "Their bytes", |c| c.get_bytes),
+    (
+        "tidemark.tier.get.failures",
+        "Reads of objects that failed",
+        |c| c.get_failures,
+    ),
+    (
+        "tidemark.tier.refused.appends",
+        "Appends refused because the disk was nearly full",
+        |c| c.refused_appends,
+    ),
+    (
+        "tidemark.tier.objects.condemned",
+        "Objects taken out of the log",
+        |c| c.objects_condemned,
+    ),
+    (
+        "tidemark.tier.objects.deleted",
+        "Objects deleted, second deletes included",
+        |c| c.objects_deleted,
+    ),
+    (
+        "tidemark.tier.orphans",
+        "Objects of owners that ended before they committed them",
+        |c| c.orphans,
+    ),
 ];
 
 const WAL_COUNTERS: [Row<Stats>; 3] = [

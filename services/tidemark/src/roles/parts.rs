@@ -66,9 +66,11 @@ pub(super) async fn open_log_node(
     let folder = settings.node.data_dir.join("wal");
     create_folder(&folder)?;
     let disk = FileDisk::open(&folder).map_err(StartError::of)?;
+    let budget = settings.wal.disk_budget.0;
     let config = LogNodeConfig {
-        segment_bytes: settings.wal.segment_size.0,
-        disk_bytes_max: settings.wal.disk_budget.0,
+        // Small steps of a small budget: two segments are in reserve, and space comes back by whole ones.
+        segment_bytes: settings.wal.segment_size.0.min(budget / 16),
+        disk_bytes_max: budget,
         ..LogNodeConfig::default()
     };
     LogNode::open(Arc::new(disk), config, &base.clock, &base.entropy, tasks)

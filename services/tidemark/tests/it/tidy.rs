@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["types", "golden", "fdb-client"],
     &["runtime", "wire"],
-    &["records", "telemetry", "meta", "journal", "blob"],
+    &["records", "segment", "telemetry", "meta", "journal", "blob"],
     &["compaction", "migrations", "lease", "lognode", "topics"],
     &["log"],
     &["groups"],

@@ -1,0 +1,137 @@
+//! The log outgrows its disk: twenty times the budget is written, and read from the beginning while writing goes on.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "it runs writers, readers and a watcher side by side, and looks at the disk"
+)]
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::sleep;
+use std::time::Duration;
+
+use tidemark_compat::Server;
+
+const BUDGET: u64 = 32 << 20;
+/// A sixteenth of the budget: what the service makes of any larger setting.
+const SEGMENT: u64 = 2 << 20;
+const RECORD: usize = 128 << 10;
+const PARTITIONS: u64 = 2;
+/// Records of one partition: twenty budgets in all.
+const RECORDS: u64 = 20 * BUDGET / PARTITIONS / RECORD as u64;
+
+/// Bytes no other record has, and no codec makes small.
+fn record(partition: u64, number: u64) -> Vec<u8> {
+    let mut bytes = vec![0; RECORD];
+    fastrand::Rng::with_seed(partition << 32 | number).fill(&mut bytes);
+    bytes
+}
+
+fn append(server: &Server, partition: u64, number: u64, refused: &AtomicU64) {
+    let url = server.url(&format!("/v1/topics/long/records?partition={partition}"));
+    let body = record(partition, number);
+    for _ in 0..2_000 {
+        let sent = ureq::post(&url)
+            .config()
+            .http_status_as_error(false)
+            .build()
+            .header("content-type", "application/octet-stream")
+            .send(&body[..])
+            .expect("the server answers");
+        match sent.status().as_u16() {
+            200 | 201 => return,
+            // Nothing was appended: it says when to come again.
+            503 => {
+                assert!(sent.headers().contains_key("retry-after"));
+                refused.fetch_add(1, Ordering::Relaxed);
+                sleep(Duration::from_millis(50));
+            }
+            other => panic!("append {number} to {partition}: {other}"),
+        }
+    }
+    panic!("append {number} to {partition}: refused for too long");
+}
+
+fn check(server: &Server, partition: u64, number: u64) {
+    let path = format!("/v1/topics/long/partitions/{partition}/records");
+    let url = server.url(&format!("{path}?offset={number}&wait_ms=30000&limit=1"));
+    let mut read = ureq::get(&url)
+        .header("accept", "application/octet-stream")
+        .call()
+        .unwrap_or_else(|e| panic!("read {number} of {partition}: {e}"));
+    let bytes = read.body_mut().read_to_vec().expect("the body is read");
+    assert!(
+        bytes == record(partition, number),
+        "record {number} of {partition} is another"
+    );
+}
+
+fn wal_bytes(data: &Path) -> u64 {
+    let files = std::fs::read_dir(data.join("wal")).expect("the folder is there");
+    let sizes = files.filter_map(|file| file.ok()?.metadata().ok().map(|m| m.len()));
+    sizes.sum()
+}
+
+#[test]
+fn twenty_times_the_disks_budget_is_written_and_read_while_writing_goes_on() {
+    let data = tempfile::tempdir().unwrap();
+    let flags = [
+        ["--wal-disk-budget", "32MiB"],
+        ["--cold-object-size", "4MiB"],
+        ["--cold-read-cache", "8MiB"],
+        ["--log-tail-cache", "1MiB"],
+        ["--log-shards", "2"],
+    ];
+    let mut server = Server::start(data.path(), &flags.concat());
+    server.create_topic("long", 2);
+    let (refused, largest) = (AtomicU64::new(0), AtomicU64::new(0));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (server, refused, done, largest) = (&server, &refused, &done, &largest);
+        let writers: Vec<_> = (0..PARTITIONS)
+            .map(|partition| {
+                scope.spawn(move || {
+                    for number in 0..RECORDS {
+                        append(server, partition, number, refused);
+                    }
+                })
+            })
+            .collect();
+        scope.spawn(move || {
+            while !done.load(Ordering::Relaxed) {
+                largest.fetch_max(wal_bytes(data.path()), Ordering::Relaxed);
+                sleep(Duration::from_millis(20));
+            }
+        });
+        let readers: Vec<_> = (0..PARTITIONS)
+            .map(|partition| {
+                scope.spawn(move || {
+                    for number in 0..RECORDS {
+                        check(server, partition, number);
+                    }
+                })
+            })
+            .collect();
+        for one in writers.into_iter().chain(readers) {
+            let ended = one.join();
+            if ended.is_err() {
+                done.store(true, Ordering::Relaxed);
+            }
+            ended.expect("it said why");
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    let largest = largest.into_inner();
+    assert!(largest <= BUDGET + SEGMENT, "the WAL took {largest} bytes");
+    // All of it is still there, from its first record on, and after a crash.
+    server.kill();
+    server.restart();
+    for number in (0..RECORDS).step_by(97) {
+        check(&server, 0, number);
+        check(&server, 1, number);
+    }
+    println!(
+        "refused {} times, at most {largest} bytes",
+        refused.into_inner()
+    );
+    assert!(server.terminate().success());
+}

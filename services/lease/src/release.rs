@@ -1,0 +1,90 @@
+//! Release of hot extents that the object store holds (DESIGN section 4, J1, J12).
+//!
+//! # Crash consistency
+//! The rows go first, in the transaction that decides; then the log nodes forget the frames. A crash in between leaves
+//! frames that no row names: they lie before the first retained extent, and the next release or takeover forgets them.
+
+use tidemark_journal::{Release, ReplicaError};
+use tidemark_meta::keys::cold::{TierKey, TierRow};
+use tidemark_meta::keys::extent::{ExtentKey, ExtentRow, ExtentState};
+use tidemark_meta::{Mode, TransactError, Transaction, keys, transact};
+use tidemark_types::{ExtentIdx, Ownership, ShardId};
+
+use crate::leases::Inner;
+use crate::{NotOwner, OwnerError, require};
+
+/// Extents looked at in one transaction.
+const PAGE: usize = 200;
+
+/// Clears the rows of what may go, up to and with `last`. Answers the first extent that is retained. Idempotent.
+pub(crate) async fn release(
+    inner: &Inner,
+    ownership: Ownership,
+    last: Option<ExtentIdx>,
+) -> Result<ExtentIdx, OwnerError> {
+    let (first, _) = transact::<_, NotOwner>(
+        inner.store.as_ref(),
+        &inner.clock,
+        &inner.entropy,
+        move |tx| Box::pin(clear_rows(tx, ownership, last)),
+    )
+    .await?;
+    inner.note_commit();
+    Ok(first)
+}
+
+/// Decides by what is stored, at the moment of the release: an extent goes only if it is SEALED, tiered to its end, and a
+/// later one has a committed checkpoint, so a takeover never needs it (J1, J12).
+async fn clear_rows(
+    tx: &mut dyn Transaction,
+    ownership: Ownership,
+    last: Option<ExtentIdx>,
+) -> Result<ExtentIdx, TransactError<NotOwner>> {
+    require::<NotOwner>(tx, &ownership).await?;
+    let shard = ownership.shard;
+    let tier = keys::get(tx, &TierKey(shard), Mode::Serializable).await?;
+    let tiered = tier.unwrap_or_default();
+    let range = ExtentKey::of_shard(shard);
+    let rows: Vec<(ExtentKey, ExtentRow)> = keys::scan(tx, range, PAGE, Mode::Serializable).await?;
+    let checkpoint = rows.iter().rev().find(|(_, row)| row.ckpt);
+    let before = checkpoint.map_or(ExtentIdx(0), |(key, _)| key.index);
+    let goes = |key: &ExtentKey, row: &ExtentRow| {
+        let asked = last.is_some_and(|last| key.index <= last);
+        asked && key.index < before && is_tiered(row, tiered)
+    };
+    for (key, row) in &rows {
+        if !goes(key, row) {
+            return Ok(key.index);
+        }
+        keys::clear(tx, key);
+    }
+    // The newest extent always stays, so only a shard without any gets here.
+    Ok(ExtentIdx(0))
+}
+
+fn is_tiered(row: &ExtentRow, tiered: TierRow) -> bool {
+    matches!(row.state, ExtentState::Sealed(end) if end <= tiered.tiered_lsn)
+}
+
+/// Has every log node forget the shard's extents before `first`. What cannot be reached is tried again by the next
+/// release; the fence stays (J4).
+pub(crate) async fn forget(inner: &Inner, ownership: &Ownership, first: ExtentIdx) {
+    for node in inner.nodes.ids() {
+        let Some(replica) = inner.nodes.get(node) else {
+            continue;
+        };
+        let forgotten = async {
+            let held = replica.extents().await?;
+            let gone = held.iter().map(|info| info.extent);
+            for extent in gone.filter(|e| e.shard == ownership.shard && e.index < first) {
+                let epoch = ownership.epoch;
+                replica.release(Release { extent, epoch }).await?;
+            }
+            Ok::<(), ReplicaError>(())
+        };
+        if let Err(error) = forgotten.await {
+            let shard: ShardId = ownership.shard;
+            tracing::debug!(%shard, %node, "forget released extents: {error}");
+        }
+    }
+}

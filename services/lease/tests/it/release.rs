@@ -1,0 +1,112 @@
+//! Release of hot extents: only what is sealed, tiered, and older than a committed checkpoint.
+
+use tidemark_meta::keys::cold::{TierKey, TierRow};
+use tidemark_meta::{MetaStore, keys};
+use tidemark_types::{ExtentIdx, Lsn};
+
+use crate::owner::{Owner, audit};
+use crate::shaky::Fault;
+use crate::world::{SHARD, World};
+
+const ALL: Option<ExtentIdx> = Some(ExtentIdx(u64::MAX));
+
+async fn tier(world: &World, tiered_lsn: Lsn) {
+    let mut tx = world.store.begin();
+    keys::put(tx.as_mut(), &TierKey(SHARD), &TierRow { tiered_lsn });
+    tx.commit().await.expect("the store is healthy");
+}
+
+/// An owner that has rolled three times, with data in each extent. The newest one's checkpoint is not marked.
+async fn rolled(world: &World) -> Owner {
+    let mut owner = Owner::start(world, &world.start(1))
+        .await
+        .expect("nothing fails here");
+    for _ in 0..3 {
+        let extent = owner.writer.extent().id.index;
+        let marked = owner.leases.mark_checkpoint(&owner.ownership, extent).await;
+        marked.expect("still the owner");
+        owner.append().expect("nothing fails here");
+        owner.settle().await.expect("nothing fails here");
+        assert!(owner.roll().await.expect("nothing fails here"));
+        owner.settle().await.expect("nothing fails here");
+    }
+    owner
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_is_tiered_and_older_than_a_committed_checkpoint_goes() {
+    let world = World::new(3, 2, 1);
+    let owner = rolled(&world).await;
+    let rows = world.extents().await;
+    let indexes: Vec<ExtentIdx> = rows.iter().map(|(key, _)| key.index).collect();
+    let release = |last| owner.leases.release_extents(&owner.ownership, last);
+    assert_eq!(release(ALL).await.unwrap(), indexes[0], "nothing is tiered");
+    // One frame short of the second extent's end.
+    tier(&world, Lsn(rows[2].1.first.0 - 1)).await;
+    assert_eq!(release(ALL).await.unwrap(), indexes[1]);
+    owner
+        .leases
+        .forget_extents(&owner.ownership, indexes[1])
+        .await;
+    for replica in &world.replicas {
+        let id = |index| tidemark_journal::ExtentId {
+            shard: SHARD,
+            index,
+        };
+        assert_eq!(replica.frames(id(indexes[0])), []);
+        assert_ne!(replica.frames(id(indexes[1])), []);
+    }
+    // Everything is tiered, and only as much as was asked for goes.
+    tier(&world, Lsn(1 << 40)).await;
+    assert_eq!(release(Some(indexes[1])).await.unwrap(), indexes[2]);
+    // J1, J12: the newest extent with a committed checkpoint stays, whatever is tiered and asked.
+    let newest = world.extents().await;
+    let newest = newest
+        .iter()
+        .rev()
+        .find(|(_, row)| row.ckpt)
+        .unwrap()
+        .0
+        .index;
+    assert_eq!(release(ALL).await.unwrap(), newest);
+    assert_eq!(release(ALL).await.unwrap(), newest);
+    let state = owner.state.clone();
+    drop(owner);
+    let found = audit(&world, 2).await.unwrap();
+    assert_eq!(found[..state.len()], state);
+}
+
+/// The outcome of a release that nobody heard of is found by the next one; a zombie releases nothing.
+#[tokio::test(start_paused = true)]
+async fn lost_replies_are_settled_and_a_zombie_releases_nothing() {
+    for fault in [
+        Fault::Conflict,
+        Fault::UnknownCommitted,
+        Fault::UnknownNotCommitted,
+    ] {
+        let world = World::new(1, 1, 2);
+        let owner = rolled(&world).await;
+        tier(&world, Lsn(1 << 40)).await;
+        let before = world.extents().await.len();
+        world.store.knobs.lock().script.push_back(Some(fault));
+        let first = owner
+            .leases
+            .release_extents(&owner.ownership, ALL)
+            .await
+            .unwrap();
+        let rows = world.extents().await;
+        assert!(rows.len() < before);
+        assert_eq!(rows[0].0.index, first, "{fault:?}");
+        let taken = Owner::start(&world, &world.start(2)).await.unwrap();
+        let rows = world.extents().await.len();
+        assert!(
+            owner
+                .leases
+                .release_extents(&owner.ownership, ALL)
+                .await
+                .is_err()
+        );
+        assert_eq!(world.extents().await.len(), rows);
+        drop(taken);
+    }
+}

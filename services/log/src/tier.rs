@@ -1,0 +1,103 @@
+//! Tiering: the log's older part moves to the object store, and is read from there (DESIGN sections 4 and 5).
+//!
+//! # Overview
+//! Per shard one task ([`worker`]) gathers sealed extents into cold segments and commits them, and one ([`release`])
+//! gives extents up on the log nodes when their disks fill. Readers ([`scan`]) find a partition's batches through the
+//! rows in memory ([`rows`]) and the footer indexes and chunks in bounded caches ([`objects`]).
+//!
+//! Per shard [`retain`] moves where partitions begin and takes out objects; per process [`collect`] deletes them.
+//!
+//! # Consistency
+//! The rows in memory are those of the store as of the takeover plus this owner's own commits; only an owner changes
+//! them. An extent leaves the readable ones only after the rows that cover it are there (invariant 14).
+//!
+//! # Retries
+//! Nothing that fails stops a task: it backs off with jitter for as long as the shard is owned. A put is repeated under
+//! its id; a commit whose outcome is unknown is decided by `tiered_lsn` (T1).
+//!
+//! # Crash consistency
+//! Intent, put, commit: after a crash between them the next epoch makes the intent an orphan, and the collector clears
+//! it before it deletes (T1).
+
+pub(crate) mod build;
+pub(crate) mod collect;
+pub(crate) mod commit;
+pub(crate) mod config;
+pub(crate) mod counters;
+pub(crate) mod objects;
+pub(crate) mod part;
+pub(crate) mod pressure;
+pub(crate) mod release;
+pub(crate) mod retain;
+pub(crate) mod rows;
+pub(crate) mod scan;
+pub(crate) mod worker;
+
+use std::sync::Arc;
+
+use tidemark_blob::BlobStore;
+use tidemark_runtime::{Clock, Entropy, Tasks};
+use tidemark_topics::Topics;
+use tokio::sync::Semaphore;
+
+use self::config::TierConfig;
+use self::counters::Counters;
+use self::objects::Objects;
+use crate::env::Env;
+use crate::shard::Shard;
+
+/// The object store and what tiering shares between shards.
+#[derive(Debug)]
+pub(crate) struct Tier {
+    pub(crate) config: TierConfig,
+    pub(crate) objects: Arc<Objects>,
+    pub(crate) counters: Arc<Counters>,
+    /// Who holds one may gather an object: bounds what gathering keeps in memory.
+    pub(crate) gathering: Semaphore,
+}
+
+/// Starts a shard's tierer, its release and its retention.
+pub(crate) fn spawn(
+    env: &Arc<Env>,
+    tier: &Arc<Tier>,
+    topics: &Topics,
+    shard: &Arc<Shard>,
+    tasks: &Tasks,
+) {
+    let all = || (Arc::clone(env), Arc::clone(tier), Arc::clone(shard));
+    let (e, t, s) = all();
+    let name = format!("tierer of shard {}", shard.id);
+    tasks.spawn(name, worker::run(e, t, s, tasks.token()));
+    let (e, t, s) = all();
+    let name = format!("release of shard {}", shard.id);
+    tasks.spawn(name, release::run(e, t, s, tasks.token()));
+    let (e, t, s) = all();
+    let name = format!("retention of shard {}", shard.id);
+    let topics = topics.clone();
+    tasks.spawn(name, retain::run(e, t, topics, s, tasks.token()));
+}
+
+impl Tier {
+    pub(crate) fn new(
+        store: Arc<dyn BlobStore>,
+        config: TierConfig,
+        clock: &Clock,
+        entropy: &Entropy,
+        tasks: &Tasks,
+    ) -> Self {
+        let counters = Arc::new(Counters::default());
+        Self {
+            gathering: Semaphore::new(config.gatherers_max.max(1)),
+            objects: Arc::new(Objects::new(
+                store,
+                &config,
+                Arc::clone(&counters),
+                clock.clone(),
+                entropy.clone(),
+                tasks.clone(),
+            )),
+            counters,
+            config,
+        }
+    }
+}

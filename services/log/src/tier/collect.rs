@@ -1,0 +1,174 @@
+//! The collector: clears intents of past epochs, and deletes what was condemned. The only one that deletes (T1).
+//!
+//! Every process may run it: each step is conditional on the row it rests on, and deleting twice is harmless.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tidemark_blob::BlobError;
+use tidemark_meta::keys::Key;
+use tidemark_meta::keys::cold::{GarbageKey, GarbageRow, PendingKey, PendingRow, condemn};
+use tidemark_meta::keys::shard::ShardKey;
+use tidemark_meta::{MetaError, Mode, TransactError, Transaction, keys, transact};
+use tidemark_types::ShardId;
+use tokio_util::sync::CancellationToken;
+
+use super::Tier;
+use super::counters::count;
+use super::objects::object_key;
+use crate::env::Env;
+
+/// Rows read in one transaction.
+const PAGE: usize = 200;
+
+/// Why a round did not finish; the next one does what is left.
+#[derive(Debug, thiserror::Error)]
+enum CollectError {
+    #[error("{0}")]
+    Store(#[from] MetaError),
+    #[error("{0}")]
+    Blob(#[from] BlobError),
+}
+
+/// Nothing refuses: what is not as expected is left alone.
+#[derive(Debug)]
+enum Never {}
+
+impl From<TransactError<Never>> for CollectError {
+    fn from(error: TransactError<Never>) -> Self {
+        match error {
+            TransactError::Refused(never) => match never {},
+            TransactError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+/// Collects until the process stops.
+pub(crate) async fn run(env: Arc<Env>, tier: Arc<Tier>, stop: CancellationToken) {
+    let period = tier.config.collect_period;
+    let work = async {
+        loop {
+            let jitter_ms = u64::try_from(period.as_millis() / 4).unwrap_or(u64::MAX);
+            let jitter = Duration::from_millis(env.entropy.below(jitter_ms.max(1)));
+            env.clock.sleep(period + jitter).await;
+            if let Err(error) = round(&env, &tier).await {
+                tracing::info!("collect again: {error}");
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
+        () = work => {}
+    }
+}
+
+async fn round(env: &Env, tier: &Tier) -> Result<(), CollectError> {
+    for shard in (0..env.config.shards).map(ShardId) {
+        orphans(env, tier, shard).await?;
+    }
+    let mut range = GarbageKey::all();
+    loop {
+        let mut tx = env.meta.begin();
+        let page: Vec<(GarbageKey, GarbageRow)> =
+            keys::scan(tx.as_mut(), range.clone(), PAGE, Mode::Snapshot).await?;
+        drop(tx);
+        let now_ms = env.clock.wall_ms();
+        for (key, row) in page.iter().filter(|(_, row)| row.not_before_ms <= now_ms) {
+            delete(env, tier, key, row).await?;
+        }
+        let Some((last, _)) = page.last().filter(|_| page.len() == PAGE) else {
+            return Ok(());
+        };
+        // The smallest key behind the last one.
+        let mut begin = last.encode().to_vec();
+        begin.push(0);
+        range.begin = begin.into();
+    }
+}
+
+/// T1: an intent of a past epoch is cleared first, which kills a late commit, and only then its object is deleted.
+async fn orphans(env: &Env, tier: &Tier, shard: ShardId) -> Result<(), CollectError> {
+    let mut tx = env.meta.begin();
+    let range = PendingKey::of_shard(shard);
+    let pending: Vec<(PendingKey, PendingRow)> =
+        keys::scan(tx.as_mut(), range, PAGE, Mode::Snapshot).await?;
+    let row = keys::get(tx.as_mut(), &ShardKey(shard), Mode::Snapshot).await?;
+    drop(tx);
+    let Some(epoch) = row.map(|row| row.epoch) else {
+        return Ok(());
+    };
+    for (key, _) in pending.iter().filter(|(key, _)| key.0.epoch < epoch) {
+        let not_before_ms = env.clock.wall_ms();
+        let store = env.meta.as_ref();
+        let cleared = transact::<_, Never>(store, &env.clock, &env.entropy, |tx| {
+            clear_orphan(tx, *key, not_before_ms).boxed()
+        });
+        if cleared.await?.0 {
+            count(&tier.counters.orphans);
+        }
+    }
+    Ok(())
+}
+
+async fn clear_orphan(
+    tx: &mut dyn Transaction,
+    key: PendingKey,
+    not_before_ms: i64,
+) -> Result<bool, TransactError<Never>> {
+    // The epoch never goes down, so that it is past needs no conflict; the intent does.
+    let stored = keys::get(tx, &key, Mode::Serializable).await?;
+    if stored.is_none() {
+        return Ok(false);
+    }
+    keys::clear(tx, &key);
+    let row = GarbageRow {
+        object: key.0,
+        not_before_ms,
+        again: false,
+    };
+    condemn(tx, 0, &row);
+    Ok(true)
+}
+
+async fn delete(
+    env: &Env,
+    tier: &Tier,
+    key: &GarbageKey,
+    row: &GarbageRow,
+) -> Result<(), CollectError> {
+    let name = object_key(row.object).map_err(BlobError::from)?;
+    tier.objects.store().delete(&name).await?;
+    count(&tier.counters.objects_deleted);
+    let later = i64::try_from(tier.config.second_delete.as_millis()).unwrap_or(i64::MAX);
+    let not_before_ms = env.clock.wall_ms().saturating_add(later);
+    let (key, row) = (*key, *row);
+    transact::<_, Never>(env.meta.as_ref(), &env.clock, &env.entropy, |tx| {
+        deleted(tx, key, row, not_before_ms).boxed()
+    })
+    .await?;
+    Ok(())
+}
+
+/// T3: a put may land after the delete, so there is a second one.
+async fn deleted(
+    tx: &mut dyn Transaction,
+    key: GarbageKey,
+    row: GarbageRow,
+    not_before_ms: i64,
+) -> Result<(), TransactError<Never>> {
+    if keys::get(tx, &key, Mode::Serializable).await? != Some(row) {
+        return Ok(());
+    }
+    keys::clear(tx, &key);
+    if !row.again {
+        let again = GarbageRow {
+            not_before_ms,
+            again: true,
+            ..row
+        };
+        condemn(tx, 0, &again);
+    }
+    Ok(())
+}

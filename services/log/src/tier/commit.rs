@@ -1,0 +1,146 @@
+//! The transactions of an object's life: intent, commit, condemnation. Each begins with the owner's guard (J9).
+
+use futures_util::FutureExt;
+use tidemark_lease::{NotOwner, require};
+use tidemark_meta::keys::cold::{
+    GarbageRow, Level0Key, PendingKey, PendingRow, TierKey, TierRow, condemn,
+};
+use tidemark_meta::{MetaError, Mode, TransactError, Transaction, keys, transact};
+use tidemark_types::{Lsn, ObjectId, Ownership};
+
+use super::rows::Level0;
+use crate::env::Env;
+
+/// Objects condemned in one transaction at the most.
+pub(crate) const CONDEMN_MAX: usize = 100;
+
+/// Why a transaction of tiering did not commit.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommitError {
+    /// Someone else owns the shard.
+    #[error(transparent)]
+    NotOwner(#[from] NotOwner),
+    /// `tiered_lsn` is not where this owner left it, or the intent is gone: read the rows again.
+    #[error("commit a cold segment: the rows are not as this owner left them")]
+    Changed,
+    /// The store failed. What it did is decided by running the same again (T1).
+    #[error("commit a cold segment: {0}")]
+    Store(#[from] MetaError),
+}
+
+impl From<TransactError<CommitError>> for CommitError {
+    fn from(error: TransactError<CommitError>) -> Self {
+        match error {
+            TransactError::Refused(why) => why,
+            TransactError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+type Run<T> = Result<T, TransactError<CommitError>>;
+
+/// Writes the intent. Idempotent.
+pub(crate) async fn intend(
+    env: &Env,
+    ownership: Ownership,
+    object: ObjectId,
+) -> Result<(), CommitError> {
+    let made_ms = env.clock.wall_ms();
+    transact::<_, CommitError>(env.meta.as_ref(), &env.clock, &env.entropy, |tx| {
+        async move {
+            require::<CommitError>(tx, &ownership).await?;
+            keys::put(tx, &PendingKey(object), &PendingRow { made_ms });
+            Ok(())
+        }
+        .boxed()
+    })
+    .await?;
+    Ok(())
+}
+
+/// Moves `tiered_lsn` from `first` to `end`, and makes the object part of the log when there is one.
+pub(crate) async fn advance(
+    env: &Env,
+    ownership: Ownership,
+    (first, end): (Lsn, Lsn),
+    segment: Option<Level0>,
+) -> Result<(), CommitError> {
+    transact::<_, CommitError>(env.meta.as_ref(), &env.clock, &env.entropy, |tx| {
+        advance_in(tx, ownership, (first, end), segment).boxed()
+    })
+    .await?;
+    Ok(())
+}
+
+async fn advance_in(
+    tx: &mut dyn Transaction,
+    ownership: Ownership,
+    (first, end): (Lsn, Lsn),
+    segment: Option<Level0>,
+) -> Run<()> {
+    require::<CommitError>(tx, &ownership).await?;
+    let key = TierKey(ownership.shard);
+    let stored = keys::get(tx, &key, Mode::Serializable).await?;
+    let tiered = stored.unwrap_or_default().tiered_lsn;
+    // T1: under the same epoch nobody else moves it, so this is our own earlier success.
+    if tiered >= end {
+        return Ok(());
+    }
+    if tiered != first {
+        return Err(TransactError::Refused(CommitError::Changed));
+    }
+    if let Some(Level0 { end, row }) = segment {
+        let pending = PendingKey(row.object);
+        // T1: an intent that the collector cleared must not be committed: the object may be gone.
+        let intent = keys::get(tx, &pending, Mode::Serializable).await?;
+        if intent.is_none() {
+            return Err(TransactError::Refused(CommitError::Changed));
+        }
+        keys::clear(tx, &pending);
+        let shard = ownership.shard;
+        keys::put(tx, &Level0Key { shard, end }, &row);
+    }
+    keys::put(tx, &key, &TierRow { tiered_lsn: end });
+    Ok(())
+}
+
+/// Takes at most [`CONDEMN_MAX`] segments out of the log: their rows go, conditional on their identity, and the collector
+/// deletes them after the grace. Idempotent: a row that is gone was condemned before.
+pub(crate) async fn remove(
+    env: &Env,
+    ownership: Ownership,
+    segments: &[Level0],
+    not_before_ms: i64,
+) -> Result<(), CommitError> {
+    transact::<_, CommitError>(env.meta.as_ref(), &env.clock, &env.entropy, |tx| {
+        remove_in(tx, ownership, segments, not_before_ms).boxed()
+    })
+    .await?;
+    Ok(())
+}
+
+async fn remove_in(
+    tx: &mut dyn Transaction,
+    ownership: Ownership,
+    segments: &[Level0],
+    not_before_ms: i64,
+) -> Run<()> {
+    require::<CommitError>(tx, &ownership).await?;
+    for (order, segment) in (0u16..).zip(segments) {
+        let key = Level0Key {
+            shard: ownership.shard,
+            end: segment.end,
+        };
+        let stored = keys::get(tx, &key, Mode::Serializable).await?;
+        if stored.is_some_and(|row| row.object == segment.row.object) {
+            keys::clear(tx, &key);
+            let row = GarbageRow {
+                object: segment.row.object,
+                not_before_ms,
+                again: false,
+            };
+            condemn(tx, order, &row);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! What tiering has done since the process started, for metrics.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// A snapshot of the counters of tiering.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+        pub struct TierCounters {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        /// The counters themselves.
+        #[derive(Debug, Default)]
+        pub(crate) struct Counters {
+            $(pub(crate) $name: AtomicU64,)*
+        }
+
+        impl Counters {
+            pub(crate) fn snapshot(&self) -> TierCounters {
+                TierCounters { $($name: self.$name.load(Ordering::Relaxed),)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Objects committed.
+    objects,
+    /// Their bytes.
+    object_bytes,
+    /// Puts, index reads or commits of tiering that failed and were tried again.
+    failures,
+    /// Extents that were given up on the log nodes.
+    extents_released,
+    /// Ranged GETs for readers, read-ahead included.
+    gets,
+    /// Their bytes.
+    get_bytes,
+    /// GETs that failed and were tried again.
+    get_failures,
+    /// Appends refused because the disk was too full.
+    refused_appends,
+    /// Objects taken out of the log by retention or deletion.
+    objects_condemned,
+    /// Objects deleted, second deletes included.
+    objects_deleted,
+    /// Intents of past epochs that were cleared.
+    orphans,
+}
+
+/// Counts one more.
+pub(crate) fn count(counter: &AtomicU64) {
+    add(counter, 1);
+}
+
+/// Counts `more`.
+pub(crate) fn add(counter: &AtomicU64, more: u64) {
+    counter.fetch_add(more, Ordering::Relaxed);
+}

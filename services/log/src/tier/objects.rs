@@ -1,0 +1,311 @@
+//! Reading cold segments: footer indexes and chunks of batches in caches that are bounded in bytes.
+//!
+//! A chunk is the unit of a GET: neighbouring blocks coalesced into one range. Whoever asks for the same index or chunk
+//! at the same time shares one GET.
+
+use std::hash::BuildHasherDefault;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{OptionsBuilder, Weighter};
+use tidemark_blob::{BadKey, BlobError, BlobErrorKind, BlobKey, BlobStore, Remedy};
+use tidemark_records::{BatchHeader, PREFIX_BYTES};
+use tidemark_runtime::{Backoff, Clock, Entropy, IdHasher, Tasks};
+use tidemark_segment::{Index, Partition, verify};
+use tidemark_types::{DecodeError, ObjectId, PartitionId};
+use tokio::sync::Semaphore;
+
+use super::config::TierConfig;
+use super::counters::{Counters, add, count};
+use super::rows::Level0;
+use crate::view::StoredBatch;
+
+/// Bookkeeping of a batch in a chunk beside its bytes.
+const BATCH_OVERHEAD_BYTES: usize = 120;
+/// Tries of one read: about four seconds in all.
+const TRIES: u32 = 6;
+
+/// Why a cold segment could not be read.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum ObjectError {
+    /// It is not there: the rows may know better (O3).
+    #[error("read cold segment {0}: it is gone")]
+    Gone(ObjectId),
+    /// The store does not give it just now.
+    #[error("{0}")]
+    Store(#[from] BlobError),
+    /// It is not what was written.
+    #[error("read cold segment {object}: {why}")]
+    Damaged {
+        /// The object.
+        object: ObjectId,
+        /// What is wrong with it.
+        why: DecodeError,
+    },
+}
+
+/// An object's name in the store.
+pub(crate) fn object_key(object: ObjectId) -> Result<BlobKey, BadKey> {
+    let sum = u64::from(object.shard.0)
+        .wrapping_add(object.epoch.0)
+        .wrapping_add(u64::from(object.number));
+    BlobKey::new(format!("cold/{:02x}/{object}", sum % 256))
+}
+
+/// Batches of one partition, as they are answered.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    pub(crate) batches: Vec<StoredBatch>,
+    weight: u64,
+}
+
+/// Which chunk: the object, the partition, and its first block.
+type ChunkKey = (ObjectId, PartitionId, usize);
+
+#[derive(Clone, Debug)]
+struct ByBytes;
+
+impl Weighter<ObjectId, Arc<Index>> for ByBytes {
+    fn weight(&self, _: &ObjectId, index: &Arc<Index>) -> u64 {
+        index.memory_bytes() as u64
+    }
+}
+
+impl Weighter<ChunkKey, Arc<Chunk>> for ByBytes {
+    fn weight(&self, _: &ChunkKey, chunk: &Arc<Chunk>) -> u64 {
+        chunk.weight
+    }
+}
+
+type Hasher = BuildHasherDefault<IdHasher>;
+type Bounded<K, V> = Cache<K, V, ByBytes, Hasher>;
+
+/// The object store as readers use it.
+#[derive(Debug)]
+pub(crate) struct Objects {
+    store: Arc<dyn BlobStore>,
+    indexes: Bounded<ObjectId, Arc<Index>>,
+    chunks: Bounded<ChunkKey, Arc<Chunk>>,
+    chunk_bytes: u32,
+    ahead_chunks: usize,
+    ahead: Arc<Semaphore>,
+    counters: Arc<Counters>,
+    clock: Clock,
+    entropy: Entropy,
+    tasks: Tasks,
+}
+
+fn bounded<K, V>(bytes: u64, item_bytes: u64) -> Bounded<K, V>
+where
+    K: Eq + std::hash::Hash,
+    V: Clone,
+    ByBytes: Weighter<K, V>,
+{
+    let items = usize::try_from(bytes / item_bytes).unwrap_or(usize::MAX);
+    let options = OptionsBuilder::new()
+        .shards(1)
+        .estimated_items_capacity(items.clamp(16, 1 << 20))
+        .weight_capacity(bytes)
+        .build()
+        .expect("both capacities are given");
+    Cache::with_options(
+        options,
+        ByBytes,
+        Hasher::default(),
+        DefaultLifecycle::default(),
+    )
+}
+
+impl Objects {
+    pub(crate) fn new(
+        store: Arc<dyn BlobStore>,
+        config: &TierConfig,
+        counters: Arc<Counters>,
+        clock: Clock,
+        entropy: Entropy,
+        tasks: Tasks,
+    ) -> Self {
+        Self {
+            store,
+            indexes: bounded(config.index_cache_bytes, 16 << 10),
+            chunks: bounded(config.chunk_cache_bytes, u64::from(config.chunk_bytes)),
+            chunk_bytes: config.chunk_bytes,
+            ahead_chunks: config.ahead_chunks,
+            ahead: Arc::new(Semaphore::new(config.ahead_max)),
+            counters,
+            clock,
+            entropy,
+            tasks,
+        }
+    }
+
+    pub(crate) fn store(&self) -> &dyn BlobStore {
+        self.store.as_ref()
+    }
+
+    /// Keeps an index that was just written.
+    pub(crate) fn keep_index(&self, object: ObjectId, index: Index) {
+        self.indexes.insert(object, Arc::new(index));
+    }
+
+    /// A segment's footer index.
+    pub(crate) async fn index(&self, segment: &Level0) -> Result<Arc<Index>, ObjectError> {
+        let row = segment.row;
+        let load = async {
+            let check = |tail: Bytes| {
+                let index = Index::decode(&tail, row.index_at)?;
+                let header = &index.header;
+                if (header.object, header.first, header.end) == (row.object, row.first, segment.end)
+                {
+                    return Ok(Arc::new(index));
+                }
+                let why = "the object is another one than its row says";
+                Err(DecodeError::invalid("segment index", why))
+            };
+            self.read(row.object, row.index_at..row.bytes, check).await
+        };
+        self.indexes.get_or_insert_async(&row.object, load).await
+    }
+
+    /// The blocks that are read together with block `block`.
+    pub(crate) fn chunk_of(&self, part: &Partition<'_>, block: usize) -> Range<usize> {
+        part.window(block, self.chunk_bytes)
+    }
+
+    /// The batches of blocks `blocks`, which [`Objects::chunk_of`] answered.
+    pub(crate) async fn chunk(
+        &self,
+        object: ObjectId,
+        part: &Partition<'_>,
+        blocks: Range<usize>,
+    ) -> Result<Arc<Chunk>, ObjectError> {
+        let key = (object, part.id(), blocks.start);
+        let load = async {
+            let range = part.range(blocks.clone());
+            let decode = |bytes: Bytes| decode_chunk(part, blocks.clone(), &bytes).map(Arc::new);
+            self.read(object, range, decode).await
+        };
+        self.chunks.get_or_insert_async(&key, load).await
+    }
+
+    /// Has the chunks behind `after` read in the background, as far as there is room for it.
+    pub(crate) fn read_ahead(
+        self: &Arc<Self>,
+        index: &Arc<Index>,
+        partition: PartitionId,
+        after: usize,
+    ) {
+        let Some(part) = index.find(partition) else {
+            return;
+        };
+        let object = index.header.object;
+        let mut block = after;
+        for _ in 0..self.ahead_chunks {
+            if block >= part.blocks().len() {
+                return;
+            }
+            let blocks = self.chunk_of(&part, block);
+            block = blocks.end;
+            if self.chunks.contains_key(&(object, partition, blocks.start)) {
+                continue;
+            }
+            let Ok(permit) = Arc::clone(&self.ahead).try_acquire_owned() else {
+                return;
+            };
+            let (objects, index) = (Arc::clone(self), Arc::clone(index));
+            self.tasks.spawn_isolated("read ahead", async move {
+                let _permit = permit;
+                if let Some(part) = index.find(partition) {
+                    let read = objects.chunk(object, &part, blocks);
+                    tokio::select! {
+                        biased;
+                        () = objects.tasks.stopping() => {}
+                        // Whoever needs it meets the error again.
+                        _ = read => {}
+                    }
+                }
+            });
+        }
+    }
+
+    /// One ranged GET, checked, and again while that may help: bytes that fail their checksum are worth another GET.
+    async fn read<T>(
+        &self,
+        object: ObjectId,
+        range: Range<u64>,
+        check: impl Fn(Bytes) -> Result<T, DecodeError>,
+    ) -> Result<T, ObjectError> {
+        let key = object_key(object).map_err(BlobError::from)?;
+        let (base, cap) = (Duration::from_millis(50), Duration::from_secs(2));
+        let mut backoff = Backoff::new(base, cap, TRIES);
+        loop {
+            count(&self.counters.gets);
+            let error = match self.store.get(&key, range.clone()).await {
+                Ok(bytes) => {
+                    add(&self.counters.get_bytes, bytes.len() as u64);
+                    match check(bytes) {
+                        Ok(value) => return Ok(value),
+                        Err(why) => ObjectError::Damaged { object, why },
+                    }
+                }
+                Err(error) if error.kind() == BlobErrorKind::NotFound => {
+                    return Err(ObjectError::Gone(object));
+                }
+                Err(error) if error.remedy() == Remedy::Final => return Err(error.into()),
+                Err(error) => error.into(),
+            };
+            count(&self.counters.get_failures);
+            if !backoff.wait(&self.clock, &self.entropy).await {
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// Checks the blocks and cuts them into batches, which share the memory of `bytes`.
+fn decode_chunk(
+    part: &Partition<'_>,
+    blocks: Range<usize>,
+    bytes: &Bytes,
+) -> Result<Chunk, DecodeError> {
+    let start = part.range(blocks.clone()).start;
+    let mut batches = Vec::new();
+    for i in blocks {
+        let range = part.range(i..i + 1);
+        let within = |at: u64| usize::try_from(at - start).ok();
+        let (from, to) = (within(range.start), within(range.end));
+        let block = from.zip(to).filter(|(_, to)| *to <= bytes.len());
+        let block = block.map(|(from, to)| bytes.slice(from..to));
+        let block = block.ok_or_else(|| DecodeError::invalid("segment block", "is cut off"))?;
+        verify(&part.blocks()[i], &block)?;
+        cut(block, &mut batches)?;
+    }
+    let weight = bytes.len() + batches.len() * BATCH_OVERHEAD_BYTES;
+    Ok(Chunk {
+        batches,
+        weight: weight as u64,
+    })
+}
+
+fn cut(mut rest: Bytes, batches: &mut Vec<StoredBatch>) -> Result<(), DecodeError> {
+    let bad = |why: String| DecodeError::invalid("cold batch", why);
+    while !rest.is_empty() {
+        let header = BatchHeader::parse(&rest).map_err(|e| bad(e.to_string()))?;
+        if header.size > rest.len() || header.size < PREFIX_BYTES {
+            return Err(bad(format!("{} bytes in {}", header.size, rest.len())));
+        }
+        let mut batch = rest.split_to(header.size);
+        let prefix = batch.split_to(PREFIX_BYTES);
+        batches.push(StoredBatch {
+            base: header.base_offset,
+            end: header.next_offset(),
+            max_timestamp: header.max_timestamp,
+            prefix,
+            rest: batch,
+        });
+    }
+    Ok(())
+}

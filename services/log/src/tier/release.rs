@@ -1,0 +1,99 @@
+//! Gives tiered extents up on the log nodes while their disks are too full, oldest first.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidemark_types::{ExtentIdx, Ownership};
+use tokio_util::sync::CancellationToken;
+
+use super::Tier;
+use super::counters::add;
+use super::pressure::{Level, look};
+use crate::env::Env;
+use crate::shard::Shard;
+
+/// How often a disk that is not full is looked at.
+const CALM: Duration = Duration::from_secs(1);
+/// How often one that is.
+const PRESSED: Duration = Duration::from_millis(200);
+/// Extents given up in one step.
+const STEP: usize = 8;
+
+/// Releases one shard's extents until the process stops.
+pub(crate) async fn run(
+    env: Arc<Env>,
+    tier: Arc<Tier>,
+    shard: Arc<Shard>,
+    stop: CancellationToken,
+) {
+    let work = async {
+        let mut swept: Option<Ownership> = None;
+        loop {
+            let pause = step(&env, &tier, &shard, &mut swept).await;
+            tokio::select! {
+                biased;
+                () = shard.cold.released.notified() => {}
+                () = env.clock.sleep(pause) => {}
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
+        () = work => {}
+    }
+}
+
+async fn step(env: &Env, tier: &Tier, shard: &Shard, swept: &mut Option<Ownership>) -> Duration {
+    let Ok(ownership) = shard.ownership() else {
+        return CALM;
+    };
+    if *swept != Some(ownership) {
+        // What an earlier release left on the log nodes when its process died.
+        match env.leases.release_extents(&ownership, None).await {
+            Ok(first) => {
+                env.leases.forget_extents(&ownership, first).await;
+                *swept = Some(ownership);
+            }
+            Err(error) => tracing::debug!(shard = %shard.id, "forget old extents: {error}"),
+        }
+    }
+    let mut level = look(env, shard);
+    while level > Level::Calm {
+        if !release_some(env, tier, shard, ownership).await {
+            break;
+        }
+        level = look(env, shard);
+    }
+    if level > Level::Calm { PRESSED } else { CALM }
+}
+
+/// Gives up the oldest extents that may go. `false`: none may, or it did not work just now.
+async fn release_some(env: &Env, tier: &Tier, shard: &Shard, ownership: Ownership) -> bool {
+    let tiered = shard.cold.rows().tiered;
+    let extents = shard.readables().extents;
+    // The newest one is open, and what a takeover needs is never given up: the store decides that (J1, J12).
+    let sealed = extents.len().saturating_sub(1);
+    let may_go = extents[..sealed].iter().take_while(|e| e.end() <= tiered);
+    let Some(last) = may_go.take(STEP).last().map(|e| e.extent.id.index) else {
+        return false;
+    };
+    let first = match env.leases.release_extents(&ownership, Some(last)).await {
+        Ok(first) => first,
+        Err(error) => {
+            tracing::debug!(shard = %shard.id, "release extents: {error}");
+            return false;
+        }
+    };
+    // Readers first: who still holds an older list reads again (`read::scan`).
+    let gone = retain_from(shard, first);
+    env.leases.forget_extents(&ownership, first).await;
+    add(&tier.counters.extents_released, gone);
+    gone > 0
+}
+
+fn retain_from(shard: &Shard, first: ExtentIdx) -> u64 {
+    let before = shard.readables().extents.len();
+    shard.drop_extents_before(first);
+    (before.saturating_sub(shard.readables().extents.len())) as u64
+}
