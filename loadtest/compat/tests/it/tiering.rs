@@ -53,16 +53,30 @@ fn append(server: &Server, partition: u64, number: u64, refused: &AtomicU64) {
 
 fn check(server: &Server, partition: u64, number: u64) {
     let path = format!("/v1/topics/long/partitions/{partition}/records");
-    let url = server.url(&format!("{path}?offset={number}&wait_ms=30000&limit=1"));
-    let mut read = ureq::get(&url)
-        .header("accept", "application/octet-stream")
-        .call()
-        .unwrap_or_else(|e| panic!("read {number} of {partition}: {e}"));
-    let bytes = read.body_mut().read_to_vec().expect("the body is read");
-    assert!(
-        bytes == record(partition, number),
-        "record {number} of {partition} is another"
-    );
+    let url = server.url(&format!("{path}?offset={number}&limit=1"));
+    for _ in 0..6_000 {
+        let mut read = ureq::get(&url)
+            .config()
+            .http_status_as_error(false)
+            .build()
+            .header("accept", "application/octet-stream")
+            .call()
+            .expect("the server answers");
+        match read.status().as_u16() {
+            200 => {
+                let bytes = read.body_mut().read_to_vec().expect("the body is read");
+                assert!(
+                    bytes == record(partition, number),
+                    "record {number} of {partition} is another"
+                );
+                return;
+            }
+            // Not written yet.
+            404 => sleep(Duration::from_millis(10)),
+            other => panic!("read {number} of {partition}: {other}"),
+        }
+    }
+    panic!("record {number} of {partition} never came");
 }
 
 fn wal_bytes(data: &Path) -> u64 {

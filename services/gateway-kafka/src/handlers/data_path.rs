@@ -14,7 +14,7 @@ use crate::handler::CallError;
 use crate::testing::{self, START_MS, call, create_topic, ctx};
 use crate::{Ctx, resolve};
 
-fn batch(value: &[u8]) -> Bytes {
+pub(super) fn batch(value: &[u8]) -> Bytes {
     let mut batch = BatchBuilder::new(Compression::None);
     batch
         .push(START_MS, Some(b"k"), Some(value), &[])
@@ -44,12 +44,12 @@ fn with_transactional_bit(batch: &Bytes) -> Bytes {
 }
 
 /// A topic of one partition, as either way of naming it needs.
-struct Named {
-    name: KafkaString,
+pub(super) struct Named {
+    pub(super) name: KafkaString,
     id: KafkaUuid,
 }
 
-async fn topic(ctx: &Ctx, name: &str) -> Named {
+pub(super) async fn topic(ctx: &Ctx, name: &str) -> Named {
     let topic = create_topic(ctx, name, 1).await;
     Named {
         name: name.to_owned().into(),
@@ -66,7 +66,7 @@ impl Named {
         }
     }
 
-    fn produce(&self, version: i16, records: Option<Bytes>) -> ProduceRequestData {
+    pub(super) fn produce(&self, version: i16, records: Option<Bytes>) -> ProduceRequestData {
         let (name, topic_id) = self.at(version >= 13);
         ProduceRequestData {
             acks: -1,
@@ -106,7 +106,7 @@ impl Named {
     }
 }
 
-async fn produced(
+pub(super) async fn produced(
     ctx: &Arc<Ctx>,
     request: &ProduceRequestData,
     version: i16,
@@ -390,47 +390,5 @@ async fn leader_epochs_end_where_the_log_does() {
         );
         let unknown = call(&ctx, &request(epoch, 7), version).await;
         assert_eq!(unknown.topics[0].partitions[0].error_code, 3);
-    }
-}
-
-/// K3: what is deleted stays deleted, and offsets outside of the log change nothing.
-#[tokio::test(start_paused = true)]
-async fn deleted_records_move_where_the_partition_begins() {
-    let ctx = ctx().await;
-    let t = topic(&ctx, "t").await;
-    for _ in 0..3 {
-        produced(&ctx, &t.produce(9, Some(batch(b"x"))), 9).await;
-    }
-    let request = |name: &KafkaString, partition_index, offset| DeleteRecordsRequestData {
-        topics: vec![delete_records_request::DeleteRecordsTopic {
-            name: name.clone(),
-            partitions: vec![delete_records_request::DeleteRecordsPartition {
-                partition_index,
-                offset,
-                ..Default::default()
-            }],
-            ..Default::default()
-        }],
-        ..Default::default()
-    };
-    let absent = KafkaString::from_static("absent");
-    for (name, index, offset, code, low) in [
-        (&t.name, 0, 2, 0, 2),
-        (&t.name, 0, 1, 0, 2),
-        (&t.name, 0, 4, 1, -1),
-        (&t.name, 0, -2, 1, -1),
-        (&t.name, 7, 0, 3, -1),
-        (&absent, 0, 0, 3, -1),
-        (&t.name, 0, -1, 0, 3),
-    ] {
-        for version in 0..=2 {
-            let answer = call(&ctx, &request(name, index, offset), version).await;
-            let found = &answer.topics[0].partitions[0];
-            assert_eq!(
-                (found.error_code, found.low_watermark),
-                (code, low),
-                "{name:?} {index} below {offset}, version {version}"
-            );
-        }
     }
 }

@@ -1,5 +1,8 @@
 //! DeleteRecords: where a partition begins from now on (KIP-107, KIP-204; K3).
 
+#[cfg(test)]
+mod tests;
+
 use tidemark_types::{Coded, ErrorCode, Offset, PartitionIndex};
 use tidemark_wire::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use tidemark_wire::messages::delete_records_response::{
