@@ -14,5 +14,4 @@ mod hostile;
 mod messages;
 mod process;
 mod quickstart;
-mod tiering;
 mod wire;
