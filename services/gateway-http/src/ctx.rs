@@ -46,11 +46,16 @@ struct Inner {
     draining: CancellationToken,
     memory: Arc<Semaphore>,
     requests: Arc<Semaphore>,
+    heavy: Arc<Semaphore>,
     keyless: AtomicU32,
 }
 
 /// The unit in which held memory is counted, bytes.
 const MEMORY_UNIT_BYTES: usize = 1 << 10;
+/// Bytes that a task decodes or encodes itself, at the most: some 100 µs in which its thread serves nobody else.
+const LIGHT_WORK_BYTES_MAX: usize = 64 << 10;
+/// Pieces of heavier work at once, each on a thread of its own: bounds the memory of what is decompressed.
+const HEAVY_WORK_MAX: usize = 4;
 
 impl Ctx {
     /// The context of one gateway; uptime counts from here.
@@ -84,6 +89,7 @@ impl Ctx {
             draining: CancellationToken::new(),
             memory: Arc::new(Semaphore::new(units)),
             requests: Arc::new(Semaphore::new(config.requests_max)),
+            heavy: Arc::new(Semaphore::new(HEAVY_WORK_MAX)),
             keyless: AtomicU32::new(0),
             config,
         }))
@@ -145,6 +151,24 @@ impl Ctx {
             held: None,
             units: 0,
         }
+    }
+
+    /// Decodes or encodes about so many bytes, beside the runtime's threads when it may take long.
+    pub(crate) async fn work<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        if bytes <= LIGHT_WORK_BYTES_MAX {
+            return work();
+        }
+        let turn = Arc::clone(&self.0.heavy).acquire_owned().await;
+        tidemark_runtime::Tasks::spawn_blocking(move || {
+            // Given back when the work is done, even when nobody waits for it any more.
+            let _turn = turn;
+            work()
+        })
+        .await
     }
 
     pub(crate) fn requests(&self) -> &Arc<Semaphore> {

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tidemark_log::{FetchPartition, FetchRequest, FetchedPartition, Isolation};
-use tidemark_records::{Batch, Record, split};
+use tidemark_records::{Batch, Compression, Record, split};
 use tidemark_types::{ErrorCode, Offset, limits};
 use utoipa::ToSchema;
 
@@ -116,23 +116,27 @@ pub(super) struct Read {
     pub(super) next: Offset,
     pub(super) high_watermark: Offset,
     pub(super) log_start: Offset,
+    /// Of the records' keys, values and headers.
+    pub(super) bytes: usize,
 }
 
 pub(super) async fn read(ctx: &Ctx, reading: &Reading) -> Result<Page, Problem> {
     let read = records(ctx, reading, reading.wait).await?;
+    let (topic, partition) = (reading.topic.name.clone(), reading.index.0);
     let encoding = reading.encoding;
-    Ok(Page {
-        topic: reading.topic.name.clone(),
-        partition: reading.index.0,
+    let page = move || Page {
+        topic,
+        partition,
+        next_offset: read.next.0,
+        high_watermark: read.high_watermark.0,
+        log_start: read.log_start.0,
         records: read
             .records
             .iter()
             .map(|r| RecordOut::new(r, encoding))
             .collect(),
-        next_offset: read.next.0,
-        high_watermark: read.high_watermark.0,
-        log_start: read.log_start.0,
-    })
+    };
+    Ok(ctx.work(read.bytes, page).await)
 }
 
 /// Reads records from `reading.next` on, waiting for the first one; none when the service drains meanwhile.
@@ -147,9 +151,15 @@ pub(super) async fn records(ctx: &Ctx, reading: &Reading, wait: Duration) -> Res
             left
         };
         let fetched = fetch(ctx, reading, next, left).await?;
-        let read = decode(ctx, reading, next, &fetched)?;
+        let batches = joined(&fetched.batches);
+        let (is_empty, bytes) = (batches.is_empty(), work_bytes(&batches));
+        let decoding = {
+            let (ctx, reading) = (ctx.clone(), reading.clone());
+            move || decode(&ctx, &reading, next, &fetched, batches)
+        };
+        let read = ctx.work(bytes, decoding).await?;
         // Batches without data for us (control batches) move the position only: wait on behind them.
-        if !read.records.is_empty() || left.is_zero() || fetched.bytes() == 0 {
+        if !read.records.is_empty() || left.is_zero() || is_empty {
             return Ok(read);
         }
         next = read.next;
@@ -214,9 +224,10 @@ fn decode(
     reading: &Reading,
     from: Offset,
     fetched: &FetchedPartition,
+    batches: Bytes,
 ) -> Result<Read, Problem> {
     let mut memory = ctx.memory();
-    if !memory.hold(fetched.bytes() * 2) {
+    if !memory.hold(batches.len() * 2) {
         return Err(no_memory());
     }
     let mut read = Read {
@@ -224,9 +235,10 @@ fn decode(
         next: from,
         high_watermark: fetched.high_watermark,
         log_start: fetched.log_start,
+        bytes: 0,
     };
     let mut bytes_left = reading.max_bytes;
-    for batch in split(joined(&fetched.batches)) {
+    for batch in split(batches) {
         let batch = batch.map_err(|e| damaged(&e))?;
         if batch.header().attributes.is_control() {
             read.next = read.next.max(batch.header().next_offset());
@@ -238,6 +250,16 @@ fn decode(
         read.next = read.next.max(batch.header().next_offset());
     }
     Ok(read)
+}
+
+/// Bytes that decoding may have to go through. What is compressed counts as much: a bomb grows a thousandfold.
+fn work_bytes(batches: &Bytes) -> usize {
+    let is_packed =
+        |batch: Result<Batch, _>| batch.is_ok_and(|b| b.compression() != Compression::None);
+    if split(batches.clone()).any(is_packed) {
+        return DECOMPRESSED_BYTES_MAX;
+    }
+    batches.len()
 }
 
 /// Takes a batch's records; `false` when the page is full before its end.
@@ -261,6 +283,7 @@ fn take(
         }
         *bytes_left = bytes_left.saturating_sub(size);
         read.next = Offset(record.offset.0 + 1);
+        read.bytes += size;
         read.records.push(record);
     }
     Ok(true)

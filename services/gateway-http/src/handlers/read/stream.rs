@@ -10,6 +10,7 @@ use futures_util::stream;
 
 use super::page::{Read, RecordOut};
 use super::{Reading, page};
+use crate::encoding::Encoding;
 use crate::{Ctx, Problem};
 
 /// How records are told apart.
@@ -77,33 +78,16 @@ impl Follow {
         match outcome {
             Ok(read) => {
                 self.reading.next = read.next;
-                Some(self.frame(&read))
+                let bytes = read.bytes;
+                let (framing, encoding) = (self.framing, self.reading.encoding);
+                let framed = move || framing.frame(&read, encoding);
+                Some(self.ctx.work(bytes, framed).await)
             }
             Err(problem) => {
                 self.ended = true;
                 Some(self.failure(&problem))
             }
         }
-    }
-
-    fn frame(&self, read: &Read) -> Bytes {
-        let mut out = Vec::new();
-        for record in &read.records {
-            let record = RecordOut::new(record, self.reading.encoding);
-            if self.framing == Framing::Events {
-                out.extend_from_slice(format!("id: {}\ndata: ", record.offset).as_bytes());
-            }
-            serde_json::to_writer(&mut out, &record).expect("a record serialises");
-            out.extend_from_slice(self.end());
-        }
-        if out.is_empty() {
-            // An empty line is no record; both kinds of clients skip it.
-            out.extend_from_slice(match self.framing {
-                Framing::Events => b": heartbeat\n\n",
-                Framing::Lines => b"\n",
-            });
-        }
-        out.into()
     }
 
     fn failure(&self, problem: &Problem) -> Bytes {
@@ -113,11 +97,33 @@ impl Follow {
             Framing::Lines => format!("{{\"error\":{text}}}\n"),
         })
     }
+}
 
-    const fn end(&self) -> &'static [u8] {
-        match self.framing {
-            Framing::Events => b"\n\n",
-            Framing::Lines => b"\n",
+impl Framing {
+    fn frame(self, read: &Read, encoding: Encoding) -> Bytes {
+        let mut out = Vec::new();
+        for record in &read.records {
+            let record = RecordOut::new(record, encoding);
+            if self == Self::Events {
+                out.extend_from_slice(format!("id: {}\ndata: ", record.offset).as_bytes());
+            }
+            serde_json::to_writer(&mut out, &record).expect("a record serialises");
+            out.extend_from_slice(self.end());
+        }
+        if out.is_empty() {
+            // An empty line is no record; both kinds of clients skip it.
+            out.extend_from_slice(match self {
+                Self::Events => b": heartbeat\n\n",
+                Self::Lines => b"\n",
+            });
+        }
+        out.into()
+    }
+
+    const fn end(self) -> &'static [u8] {
+        match self {
+            Self::Events => b"\n\n",
+            Self::Lines => b"\n",
         }
     }
 }
