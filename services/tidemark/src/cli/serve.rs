@@ -76,7 +76,7 @@ async fn serve(settings: &Settings) -> Result<(), CliError> {
             _ = interrupt.recv() => {}
         }
     };
-    let start = Service::start(settings, Arc::new(metrics));
+    let start = Box::pin(Service::start(settings, Arc::new(metrics)));
     let Some(started) = unless(stopped, start).await else {
         // Nothing was acked yet, and the next start takes over from whatever this one had begun.
         tracing::info!("stopped while starting");
