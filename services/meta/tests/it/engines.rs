@@ -64,17 +64,23 @@ impl Env {
         self.stop().await;
     }
 
-    /// In real time: virtual time would not wait for an engine's thread.
     async fn stop(&self) {
+        let grace = Duration::from_secs(60);
+        self.real_time(self.tasks.shutdown(grace)).await.unwrap();
+    }
+
+    /// Awaits `work` in real time if the engine has a thread: virtual time would not wait for it, so a pause before a
+    /// retry would be over before the commit that it gives way to.
+    pub(crate) async fn real_time<T>(&self, work: impl Future<Output = T>) -> T {
         let paused = matches!(self.below, Below::Folder(_));
         if paused {
             tokio::time::resume();
         }
-        let grace = Duration::from_secs(60);
-        self.tasks.shutdown(grace).await.unwrap();
+        let done = work.await;
         if paused {
             tokio::time::pause();
         }
+        done
     }
 }
 

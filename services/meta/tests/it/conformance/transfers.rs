@@ -76,7 +76,7 @@ pub(crate) async fn concurrent_transfers_apply_exactly_once(env: Env) -> Env {
             }
         }
     };
-    join_all((0..WORKERS).map(worker)).await;
+    env.real_time(join_all((0..WORKERS).map(worker))).await;
     let done = read_all(&env, "done/", "done0").await;
     assert_eq!(done.len() as u64, WORKERS * TRANSFERS);
     let mut expected = vec![0_i64; usize::try_from(ACCOUNTS).unwrap()];
