@@ -27,15 +27,15 @@ struct Described;
 
 /// Routes that hold a place among the requests in work.
 fn bounded() -> OpenApiRouter<Ctx> {
-    use handlers::{groups, produce, read, topic, topics};
+    use handlers::{groups, produce, read, reset, topic, topics};
     OpenApiRouter::new()
         .routes(routes!(topics::list, topics::create))
         .routes(routes!(topic::describe, topic::delete, topic::patch))
         .routes(routes!(produce::produce))
         .routes(routes!(read::read))
         .routes(routes!(groups::list))
-        .routes(routes!(groups::describe))
-        .routes(routes!(groups::offsets))
+        .routes(routes!(groups::describe, groups::delete))
+        .routes(routes!(groups::offsets, reset::reset))
 }
 
 /// Routes that must answer when all else is busy.
@@ -72,6 +72,18 @@ pub fn router(ctx: Ctx) -> Router {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn every_operation_has_an_id_of_its_own() {
+        let api = serde_json::to_value(super::openapi()).expect("a description serialises");
+        let paths = api["paths"].as_object().expect("paths by name");
+        let operations = paths.values().flat_map(|p| p.as_object().expect("methods"));
+        let mut seen = std::collections::BTreeSet::new();
+        for (_, operation) in operations {
+            let id = operation["operationId"].as_str().expect("an id");
+            assert!(seen.insert(id.to_owned()), "{id} is there twice");
+        }
+    }
+
     #[test]
     fn description_in_api_equals_the_code() {
         let mut rendered = super::openapi()

@@ -55,7 +55,7 @@ enum Command {
     Produce(produce::ProduceArgs),
     /// Read records: from an offset, a time or the beginning, and follow.
     Consume(consume::ConsumeArgs),
-    /// List and describe consumer groups.
+    /// List and describe consumer groups, move their offsets, delete them.
     #[command(subcommand)]
     Group(group::GroupCommand),
     /// Show whether the service is ready and what each shard does.

@@ -10,6 +10,7 @@ mod crash;
 mod damage;
 mod fields;
 mod fsck;
+mod groups;
 mod hostile;
 mod messages;
 mod process;

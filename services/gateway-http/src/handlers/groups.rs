@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde::Serialize;
 use tidemark_groups::{FetchedOffset, OffsetSelection};
 use tidemark_topics::Topic;
@@ -85,7 +86,7 @@ pub(crate) struct GroupOffset {
 }
 
 /// All groups.
-#[utoipa::path(get, path = "/v1/groups", tag = "groups", responses(
+#[utoipa::path(get, path = "/v1/groups", operation_id = "list_groups", tag = "groups", responses(
     (status = 200, body = GroupList),
     (status = "default", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -107,7 +108,7 @@ pub(crate) async fn list(
 }
 
 /// Describes a group.
-#[utoipa::path(get, path = "/v1/groups/{group}", tag = "groups",
+#[utoipa::path(get, path = "/v1/groups/{group}", operation_id = "describe_group", tag = "groups",
     params(("group" = String, Path, description = "The group's id")), responses(
     (status = 200, body = GroupDescription),
     (status = "default", body = Problem, content_type = "application/problem+json"),
@@ -138,8 +139,24 @@ pub(crate) async fn describe(
     }))
 }
 
+/// Deletes a group without members, with its committed offsets.
+#[utoipa::path(delete, path = "/v1/groups/{group}", operation_id = "delete_group", tag = "groups",
+    params(("group" = String, Path, description = "The group's id")), responses(
+    (status = 204, description = "It is gone"),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn delete(
+    State(ctx): State<Ctx>,
+    Segments(group): Segments<String>,
+    Params(NoParams {}): Params<NoParams>,
+) -> Result<StatusCode, Problem> {
+    let deleted = ctx.groups().delete(ctx.tenant(), &group).await;
+    deleted.map_err(|e| Problem::of(&e))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// A group's committed offsets with their lag. A group that never committed has none.
-#[utoipa::path(get, path = "/v1/groups/{group}/offsets", tag = "groups",
+#[utoipa::path(get, path = "/v1/groups/{group}/offsets", operation_id = "group_offsets", tag = "groups",
     params(("group" = String, Path, description = "The group's id")), responses(
     (status = 200, body = GroupOffsets),
     (status = "default", body = Problem, content_type = "application/problem+json"),
@@ -169,7 +186,7 @@ pub(crate) async fn offsets(
 }
 
 /// The tenant's topics among those of `fetched`.
-async fn topics_of(
+pub(super) async fn topics_of(
     ctx: &Ctx,
     fetched: &[FetchedOffset],
 ) -> Result<BTreeMap<TopicId, Arc<Topic>>, Problem> {

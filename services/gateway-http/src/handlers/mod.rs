@@ -10,6 +10,7 @@ pub(crate) mod groups;
 pub(crate) mod health;
 pub(crate) mod produce;
 pub(crate) mod read;
+pub(crate) mod reset;
 pub(crate) mod service;
 pub(crate) mod topic;
 pub(crate) mod topics;

@@ -81,7 +81,7 @@ pub(crate) struct PatchParams {
 }
 
 /// Describes a topic with its partitions' offsets and its configuration.
-#[utoipa::path(get, path = "/v1/topics/{topic}", tag = "topics",
+#[utoipa::path(get, path = "/v1/topics/{topic}", operation_id = "describe_topic", tag = "topics",
     params(("topic" = String, Path, description = "The topic's name")), responses(
     (status = 200, body = TopicDescription),
     (status = "default", body = Problem, content_type = "application/problem+json"),
@@ -96,7 +96,7 @@ pub(crate) async fn describe(
 }
 
 /// Deletes a topic with its records. The name is free at once.
-#[utoipa::path(delete, path = "/v1/topics/{topic}", tag = "topics",
+#[utoipa::path(delete, path = "/v1/topics/{topic}", operation_id = "delete_topic", tag = "topics",
     params(("topic" = String, Path, description = "The topic's name")), responses(
     (status = 204, description = "It is gone"),
     (status = "default", body = Problem, content_type = "application/problem+json"),
@@ -115,7 +115,7 @@ pub(crate) async fn delete(
 }
 
 /// Changes a topic's configuration and partition count. Everything is checked before anything is changed.
-#[utoipa::path(patch, path = "/v1/topics/{topic}", tag = "topics",
+#[utoipa::path(patch, path = "/v1/topics/{topic}", operation_id = "change_topic", tag = "topics",
     params(("topic" = String, Path, description = "The topic's name"), PatchParams),
     request_body = PatchTopic, responses(
     (status = 200, body = TopicDescription),

@@ -73,7 +73,7 @@ pub(crate) struct CreateParams {
 }
 
 /// All topics.
-#[utoipa::path(get, path = "/v1/topics", tag = "topics", responses(
+#[utoipa::path(get, path = "/v1/topics", operation_id = "list_topics", tag = "topics", responses(
     (status = 200, body = TopicList),
     (status = "default", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -88,7 +88,7 @@ pub(crate) async fn list(
 }
 
 /// Creates a topic. 200 instead of 201 when only validated.
-#[utoipa::path(post, path = "/v1/topics", tag = "topics", params(CreateParams),
+#[utoipa::path(post, path = "/v1/topics", operation_id = "create_topic", tag = "topics", params(CreateParams),
     request_body = CreateTopic, responses(
     (status = 201, body = TopicSummary),
     (status = 200, body = TopicSummary),

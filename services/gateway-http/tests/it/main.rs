@@ -11,6 +11,7 @@ mod fuzzed;
 mod groups;
 mod produce;
 mod read;
+mod reset;
 mod server;
 mod service;
 mod streams;

@@ -1,5 +1,7 @@
 //! `tidemark group`.
 
+mod reset;
+
 use clap::Subcommand;
 use serde_json::Value;
 
@@ -22,11 +24,23 @@ pub(super) enum GroupCommand {
         /// The group's id.
         group: String,
     },
+    /// Move a group's committed offsets. Prints the plan unless --execute is given.
+    ResetOffsets(reset::ResetArgs),
+    /// Delete a group without members, with its committed offsets.
+    Delete {
+        /// The group's id.
+        group: String,
+    },
 }
 
 /// Runs a group command.
 pub(super) fn run(command: &GroupCommand, api: &Api, out: Output) -> Result<(), CliError> {
     let (value, key, columns): (Value, &str, &[&str]) = match command {
+        GroupCommand::ResetOffsets(args) => return reset::run(args, api, out),
+        GroupCommand::Delete { group } => {
+            let gone = api.delete(&format!("/v1/groups/{}", escaped(group)))?;
+            return out.done(&gone, &format!("deleted group {group}"));
+        }
         GroupCommand::List => (
             api.get("/v1/groups")?,
             "groups",
