@@ -15,6 +15,9 @@ use tokio::sync::{Notify, watch};
 use crate::request::Request;
 use crate::wal::Wal;
 
+/// A mark that the full disk refused is tried again after this many times the usual wait.
+const MARK_PATIENCE: u32 = 10;
+
 /// Requests that wait for the writer, bounded in bytes and count.
 #[derive(Debug)]
 pub(crate) struct Queue {
@@ -168,7 +171,12 @@ impl Drop for Driver {
 impl Driver {
     fn mark_idle(&self) -> Option<Duration> {
         let after = Duration::from_millis(self.wal.config.mark_idle_ms);
-        self.wal.active.unmarked.then_some(after)
+        let patience = if self.wal.mark_refused {
+            MARK_PATIENCE
+        } else {
+            1
+        };
+        self.wal.active.unmarked.then_some(after * patience)
     }
 
     /// The body of the writer's thread.

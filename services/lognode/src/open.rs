@@ -86,6 +86,7 @@ pub(crate) fn open(
         active,
         sequence: found.sequence,
         preparer,
+        mark_refused: false,
     };
     wal.settle();
     if let Some(why) = wal.poisoned() {

@@ -301,3 +301,31 @@ async fn the_queue_is_bounded_and_a_stopped_node_says_so() {
     let stopped = rig.append(e, 1, vec![]).await.unwrap_err();
     assert!(matches!(stopped, ReplicaError::Unreachable(_)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_mark_that_a_full_disk_refused_is_written_when_room_comes_back() {
+    // J5: without it the acked frame is above every mark, so its rot is taken for a torn tail and cut.
+    let mut rig = Rig::new(31).await;
+    let e = extent(0, 0);
+    let mut pen = Pen::new(e, 1);
+    rig.open(e, 1).await.unwrap();
+    let frames = pen.frames(2, 500);
+    rig.append(e, 1, frames.clone()).await.unwrap();
+    rig.disk.set_writes_full(true);
+    rig.fall_idle().await;
+    rig.fall_idle().await;
+    let tried = rig.disk.steps();
+    rig.disk.set_writes_full(false);
+    rig.fall_idle().await;
+    rig.fall_idle().await;
+    let marked = rig.disk.steps();
+    assert!(marked > tried);
+    rig.fall_idle().await;
+    rig.fall_idle().await;
+    assert_eq!(rig.disk.steps(), marked, "once is enough");
+    let (name, at) = rig.find(&frames[1]);
+    rig.rot(&name, at + 200).await;
+    let inventory = rig.fence(e, 2).await.unwrap().inventory;
+    let limbo = matches!(&inventory, Inventory::Limbo { from, .. } if *from == Lsn(1));
+    assert!(limbo, "{inventory:?}");
+}
