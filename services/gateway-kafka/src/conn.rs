@@ -21,12 +21,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use tidemark_log::Backing;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::read::{Frame, FrameCharge, FrameReader, ReadEnd};
+use self::read::{Frame, FrameReader, ReadEnd};
 use self::write::WriteEnd;
 use crate::dispatch::{Route, open, route, serve};
 use crate::handler::{Answer, Call, CallError, Entry, Peer, Run, Running, Waits};
@@ -95,8 +96,8 @@ struct Queued {
     work: Work,
     api: &'static str,
     since: Instant,
-    /// Kept until the answer is written.
-    _charge: FrameCharge,
+    /// Charged until the answer is written and what the request carried is no more in flight.
+    _memory: Backing,
 }
 
 enum Work {
@@ -218,6 +219,7 @@ impl Conn {
     /// Starts a staged request if nothing unserved is ahead of it; else leaves it to the writing half.
     async fn admit(&self, frame: Frame, to: Route) -> Queued {
         let Frame { bytes, charge, .. } = frame;
+        let memory = Backing::new(bytes.len()).charged(Arc::new(charge));
         let since = self.shared.ctx.clock.now();
         let api = match &to {
             Route::Serve(entry) => entry.name,
@@ -225,7 +227,7 @@ impl Conn {
         };
         let work = match to {
             Route::Answer(answer) => Work::Answered(Ok(Some(answer))),
-            Route::Serve(entry) => match open(&self.peer, bytes) {
+            Route::Serve(entry) => match open(&self.peer, bytes, memory.clone()) {
                 Err(error) => Work::Answered(Err(error)),
                 Ok((call, body)) => match entry.run {
                     Run::Staged(run) if self.unstarted.load(Ordering::Relaxed) == 0 => {
@@ -245,7 +247,7 @@ impl Conn {
             work,
             api,
             since,
-            _charge: charge,
+            _memory: memory,
         }
     }
 
@@ -260,7 +262,7 @@ impl Conn {
                 work,
                 api,
                 since,
-                _charge,
+                _memory,
             } = next;
             let answer = match work {
                 Work::Answered(answer) => answer,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tidemark_log::Backing;
 use tidemark_wire::frame::FrameHead;
 use tidemark_wire::{Encoded, KafkaString, RequestHeader};
 
@@ -38,11 +39,15 @@ pub(crate) fn route(head: &FrameHead) -> Result<Route, CallError> {
     })
 }
 
-/// Splits a frame (without its length prefix) into its surroundings and its body.
+/// Splits a frame (without its length prefix), which is in `memory`, into its surroundings and its body.
 ///
 /// # Errors
 /// [`CallError::Wire`] when the header is malformed.
-pub(crate) fn open(peer: &Peer, mut frame: Bytes) -> Result<(Call, Bytes), CallError> {
+pub(crate) fn open(
+    peer: &Peer,
+    mut frame: Bytes,
+    memory: Backing,
+) -> Result<(Call, Bytes), CallError> {
     let header = RequestHeader::decode(&mut frame)?;
     let call = Call {
         tenant: peer.tenant,
@@ -51,6 +56,7 @@ pub(crate) fn open(peer: &Peer, mut frame: Bytes) -> Result<(Call, Bytes), CallE
         client_id: header.client_id.unwrap_or(KafkaString::from_static("")),
         version: header.api_version,
         correlation_id: header.correlation_id,
+        memory,
     };
     Ok((call, frame))
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use tidemark_log::Backing;
 use tidemark_types::{ErrorCode, Tenant};
 use tidemark_wire::{ApiKey, Encoded, KafkaString, Request, WireError, encode_response};
 use tokio_util::sync::CancellationToken;
@@ -50,6 +51,8 @@ pub(crate) struct Call {
     pub(crate) version: i16,
     /// Echoed in the answer.
     pub(crate) correlation_id: i32,
+    /// The memory of the request's frame, which what it carries is a slice of.
+    pub(crate) memory: Backing,
 }
 
 /// Why a request ends its connection: the protocol has no answer for these.

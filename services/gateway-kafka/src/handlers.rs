@@ -5,7 +5,7 @@ mod api_versions;
 mod create_partitions;
 mod create_topics;
 #[cfg(test)]
-mod data_path;
+pub(crate) mod data_path;
 mod delete_groups;
 mod delete_records;
 mod delete_topics;

@@ -9,7 +9,7 @@ use tidemark_groups::{Groups, GroupsConfig, Owners, Standing};
 use tidemark_journal::Nodes;
 use tidemark_journal::memory::MemoryReplica;
 use tidemark_lease::{LeaseConfig, Leases};
-use tidemark_log::{Log, LogConfig};
+use tidemark_log::{Backing, Log, LogConfig};
 use tidemark_meta::MetaStore;
 use tidemark_meta::sim::Sim;
 use tidemark_runtime::{Clock, Entropy, Tasks};
@@ -34,22 +34,31 @@ pub(crate) async fn ctx() -> Arc<Ctx> {
     ctx_with(owners).await
 }
 
+/// As [`ctx`], with the log's settings changed, and its log node.
+pub(crate) async fn ctx_and_node(set: impl FnOnce(&mut LogConfig)) -> (Arc<Ctx>, MemoryReplica) {
+    ctx_of(owners, set).await
+}
+
 /// As [`ctx`], but every group is coordinated elsewhere.
 pub(crate) async fn ctx_without_groups() -> Arc<Ctx> {
     ctx_with(|_| Owners::new(|_, _| ShardId(0), |_| Standing::Elsewhere)).await
 }
 
 async fn ctx_with(owners: impl FnOnce(&Log) -> Owners) -> Arc<Ctx> {
+    ctx_of(owners, |_| {}).await.0
+}
+
+async fn ctx_of(
+    owners: impl FnOnce(&Log) -> Owners,
+    set: impl FnOnce(&mut LogConfig),
+) -> (Arc<Ctx>, MemoryReplica) {
     let clock = Clock::simulated(START_MS);
     let entropy = Entropy::seeded(1);
     let tasks = Tasks::new();
     let store: Arc<dyn MetaStore> = Arc::new(Sim::new(&clock));
     let nodes = Nodes::new();
-    nodes.insert(Arc::new(MemoryReplica::new(
-        NodeId(101),
-        clock.clone(),
-        entropy.clone(),
-    )));
+    let replica = MemoryReplica::new(NodeId(101), clock.clone(), entropy.clone());
+    nodes.insert(Arc::new(replica.clone()));
     let node = NodeId(1);
     let incarnation = Leases::register(store.as_ref(), &clock, &entropy, node)
         .await
@@ -66,10 +75,11 @@ async fn ctx_with(owners: impl FnOnce(&Log) -> Owners) -> Arc<Ctx> {
     leases.start_heartbeat();
     let shards = 2;
     let topics = Topics::new(Arc::clone(&store), clock.clone(), entropy.clone(), shards);
-    let config = LogConfig {
+    let mut config = LogConfig {
         shards,
         ..LogConfig::default()
     };
+    set(&mut config);
     let log = Log::start(
         config,
         leases,
@@ -101,7 +111,8 @@ async fn ctx_with(owners: impl FnOnce(&Log) -> Owners) -> Arc<Ctx> {
         host: "127.0.0.1".to_owned(),
         port: 9092,
     };
-    Arc::new(Ctx::new(cluster, topics, groups, log, clock, entropy))
+    let ctx = Ctx::new(cluster, topics, groups, log, clock, entropy);
+    (Arc::new(ctx), replica)
 }
 
 fn owners(log: &Log) -> Owners {
@@ -160,7 +171,8 @@ pub(crate) async fn send(ctx: &Arc<Ctx>, frame: Bytes) -> Result<Option<Bytes>, 
     let answer = match route(&head)? {
         Route::Answer(answer) => Some(answer),
         Route::Serve(entry) => {
-            let (call, body) = open(&peer(), frame.slice(PREFIX_BYTES..))?;
+            let memory = Backing::new(frame.len());
+            let (call, body) = open(&peer(), frame.slice(PREFIX_BYTES..), memory)?;
             serve(Arc::clone(ctx), entry, call, body).await?
         }
     };

@@ -213,6 +213,35 @@ impl Frame {
         })
     }
 
+    /// The same frame in memory of its own, for one that is a small part of what was read.
+    #[must_use]
+    pub fn copied(&self) -> Self {
+        let mut out = BytesMut::with_capacity(self.encoded_len());
+        for chunk in self.chunks() {
+            out.put_slice(chunk);
+        }
+        let all = out.freeze();
+        let mut at = self.prefix.len();
+        let head = all.slice(at - self.body.head.len()..at);
+        let parts = self.body.parts.iter().map(|part| {
+            let from = at;
+            at += part.bytes.len();
+            Part {
+                bytes: all.slice(from..at),
+                ..*part
+            }
+        });
+        Self {
+            body: FrameBody {
+                kind: self.body.kind,
+                head,
+                parts: parts.collect(),
+            },
+            prefix: all.slice(..self.prefix.len()),
+            ..*self
+        }
+    }
+
     /// Checks the CRC of every payload part.
     ///
     /// # Errors

@@ -27,6 +27,6 @@ pub use recover::{
 };
 pub use replica::{
     Append, Appended, DiskUse, ExtentId, ExtentInfo, Fence, Fenced, Inventory, OpenExtent, Probe,
-    Probed, ReadFrames, Release, Replica, ReplicaError,
+    Probed, ReadFrames, Release, Replica, ReplicaError, read_memory_bytes_max,
 };
 pub use writer::{AppendRefused, Committed, RefusedWhy, Writer, WriterEnd, WriterOptions};

@@ -214,6 +214,13 @@ pub enum ReplicaError {
     },
 }
 
+/// Memory that frames of `bytes` bytes in all, the answer to one read, may hold: what is read around them is at most a
+/// quarter of it.
+#[must_use]
+pub const fn read_memory_bytes_max(bytes: usize) -> usize {
+    bytes.saturating_add(bytes / 3)
+}
+
 /// A log node.
 ///
 /// Guarantees:
@@ -238,7 +245,8 @@ pub trait Replica: Send + Sync + fmt::Debug + 'static {
     /// Asks for the fence.
     async fn probe(&self, request: Probe) -> Result<Probed, ReplicaError>;
 
-    /// Reads frames, checked (frame and payload CRCs).
+    /// Reads frames, checked (frame and payload CRCs). All frames of an answer together hold no more memory than
+    /// [`read_memory_bytes_max`] of their bytes, so that who keeps them knows what that takes.
     async fn read(&self, request: ReadFrames) -> Result<Vec<Frame>, ReplicaError>;
 
     /// Releases an extent.

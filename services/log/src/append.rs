@@ -13,6 +13,7 @@ use tidemark_types::{
 };
 use tokio::sync::oneshot;
 
+use crate::backing::Backing;
 use crate::env::Env;
 use crate::poll::prove;
 use crate::shard::Shard;
@@ -38,6 +39,8 @@ pub struct AppendOptions {
     pub expected_offset: Option<Offset>,
     /// Recognise a retry; checked before `expected_offset` (K5).
     pub idempotency: Option<IdempotencyKey>,
+    /// What the batch's bytes are a slice of; absent when they are in memory of their own.
+    pub backing: Option<Backing>,
 }
 
 /// A durable append.

@@ -5,11 +5,12 @@
 //! here is ever stale.
 
 use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tidemark_journal::{ExtentId, Frame, FrameKind, Reader};
+use tidemark_journal::{ExtentId, Frame, FrameKind, Reader, read_memory_bytes_max};
 use tidemark_records::PREFIX_BYTES;
 use tidemark_runtime::FastMap;
 use tidemark_types::{Lsn, PartitionId};
@@ -37,7 +38,7 @@ pub(crate) struct ColdFrame {
 
 impl ColdFrame {
     fn decode(frame: Frame) -> Result<Self, ReadError> {
-        let cost = frame.encoded_len() + FRAME_OVERHEAD_BYTES;
+        let cost = read_memory_bytes_max(frame.encoded_len()) + FRAME_OVERHEAD_BYTES;
         let data = if frame.body.kind == FrameKind::Data {
             let head = Head::decode(&frame.body.head)?;
             let parts = frame.body.parts.into_iter().map(|p| (p.bytes, p.crc));
@@ -65,7 +66,7 @@ impl ColdFrame {
     }
 }
 
-/// The kept frames of all shards, first in, first out.
+/// The kept frames of all shards, first in, first out. Frames of one read share memory, so they go together.
 #[derive(Debug)]
 pub(crate) struct ColdCache {
     /// What is known of sealed extents.
@@ -78,7 +79,14 @@ pub(crate) struct ColdCache {
 struct Kept {
     bytes: usize,
     frames: FastMap<(ExtentKey, u64), Arc<ColdFrame>>,
-    order: VecDeque<(ExtentKey, u64)>,
+    reads: VecDeque<KeptRead>,
+}
+
+/// The frames of one read that are kept, and what its memory takes.
+#[derive(Debug)]
+struct KeptRead {
+    cost: usize,
+    keys: Vec<(ExtentKey, u64)>,
 }
 
 /// An extent's id as hashed words.
@@ -119,18 +127,27 @@ impl ColdCache {
 
     fn keep(&self, extent: ExtentId, frames: &[Arc<ColdFrame>]) {
         let mut kept = self.kept.lock();
+        let mut keys = Vec::with_capacity(frames.len());
         for frame in frames {
             let key = key(extent, frame.lsn);
-            if kept.frames.insert(key, Arc::clone(frame)).is_none() {
-                kept.bytes += frame.cost;
-                kept.order.push_back(key);
+            if let Entry::Vacant(free) = kept.frames.entry(key) {
+                free.insert(Arc::clone(frame));
+                keys.push(key);
             }
         }
+        if keys.is_empty() {
+            return;
+        }
+        // One frame holds the memory of its read, all of it, whoever else is kept.
+        let cost = frames.iter().map(|frame| frame.cost).sum();
+        kept.bytes += cost;
+        kept.reads.push_back(KeptRead { cost, keys });
         while kept.bytes > self.bytes_max
-            && let Some(oldest) = kept.order.pop_front()
+            && let Some(oldest) = kept.reads.pop_front()
         {
-            if let Some(frame) = kept.frames.remove(&oldest) {
-                kept.bytes -= frame.cost;
+            kept.bytes -= oldest.cost;
+            for key in oldest.keys {
+                kept.frames.remove(&key);
             }
         }
     }

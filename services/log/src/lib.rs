@@ -25,6 +25,7 @@ mod actor;
 mod admit;
 mod again;
 mod append;
+mod backing;
 mod checkpoint;
 mod cold;
 mod config;
@@ -54,6 +55,7 @@ mod truncate;
 mod view;
 
 pub use append::{AppendAck, AppendError, AppendFuture, AppendOptions, IdempotencyKey};
+pub use backing::Backing;
 pub use config::LogConfig;
 pub use counters::LogCounters;
 pub use error::ReadError;

@@ -16,6 +16,7 @@ use tidemark_types::{
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::append::AppendFuture;
+use crate::backing::Backing;
 use crate::cold::ColdCache;
 use crate::counters::Counters;
 use crate::env::Env;
@@ -181,12 +182,17 @@ impl Log {
         }
         let key = admit::key_stamp(options.idempotency)?;
         let bytes = batch.bytes().len();
-        let reserved = shard
+        let mut reserved = shard
             .reserve(bytes)
             .ok_or(AppendError::Overloaded(shard.id))?;
         let now_ms = env.clock.wall_ms();
         let budget = env.config.decompress_bytes_max;
+        let at = batch.bytes().as_ptr();
         let batch = admit::admit(batch, &topic.config, now_ms, budget)?;
+        // A batch that was stamped is a copy.
+        let backing = options.backing.filter(|_| batch.bytes().as_ptr() == at);
+        let (memory, charge) = backing.map(Backing::into_parts).unzip();
+        reserved.charge = charge.flatten();
         let (reply, answer) = oneshot::channel();
         let submitted = Submitted {
             partition: topic.partition_id(index),
@@ -197,6 +203,7 @@ impl Log {
             expected_offset: options.expected_offset,
             reply,
             reserved,
+            memory,
         };
         shard
             .queue

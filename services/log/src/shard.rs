@@ -10,6 +10,7 @@ use tidemark_types::{ExtentIdx, Offset, Ownership, PartitionId, ShardId, TopicId
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::append::{AppendAck, AppendError};
+use crate::backing::{Charge, Memory};
 use crate::error::ReadError;
 use crate::head::{KeyStamp, ProducerStamp};
 use crate::index::ReadableExtent;
@@ -31,6 +32,8 @@ pub(crate) struct Submitted {
     pub(crate) expected_offset: Option<Offset>,
     pub(crate) reply: Reply,
     pub(crate) reserved: Reserved,
+    /// What the batch is a slice of.
+    pub(crate) memory: Option<Arc<Memory>>,
 }
 
 /// Orders to an actor that are no appends.
@@ -97,6 +100,8 @@ struct Inflight {
 pub(crate) struct Reserved {
     inflight: Arc<Inflight>,
     bytes: usize,
+    /// What the gateway gave for the request's memory.
+    pub(crate) charge: Option<Charge>,
 }
 
 impl Drop for Reserved {
@@ -146,6 +151,7 @@ impl Shard {
         let reserved = Reserved {
             inflight: Arc::clone(inflight),
             bytes,
+            charge: None,
         };
         let fits = count < inflight.batches_max
             && (before == 0 || before.saturating_add(bytes) <= inflight.bytes_max);

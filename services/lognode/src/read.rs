@@ -8,7 +8,7 @@
 use std::io;
 
 use bytes::Bytes;
-use tidemark_journal::{ExtentId, Frame, ReadFrames, ReplicaError};
+use tidemark_journal::{ExtentId, Frame, ReadFrames, ReplicaError, read_memory_bytes_max};
 use tidemark_types::Lsn;
 
 use crate::format::{EntryKind, Position};
@@ -17,6 +17,8 @@ use crate::window::{Window, frame};
 
 const CHUNK_BYTES_MIN: usize = 64 << 10;
 const CHUNK_BYTES_MAX: usize = 1 << 20;
+/// What aligning a read's memory may take beside it, bytes.
+const READ_SLACK_BYTES: usize = 8192;
 
 /// Where to read: made under the lock, used without it.
 #[derive(Debug)]
@@ -120,6 +122,50 @@ struct Gathered {
     frames: Vec<Frame>,
     bytes: usize,
     next: Lsn,
+    buffer: Buffer,
+}
+
+/// The memory of the newest frames.
+#[derive(Clone, Copy)]
+struct Buffer {
+    /// Which stretch of which segment was read into it; two in a row are never the same.
+    at: Option<Position>,
+    bytes: usize,
+    /// Its first frame, and the bytes of its frames.
+    first: usize,
+    used: usize,
+}
+
+impl Gathered {
+    /// Takes a frame out of the memory read at `at`.
+    fn push(&mut self, frame: Frame, at: Position, memory: usize) {
+        if self.buffer.at != Some(at) {
+            self.settle();
+            self.buffer = Buffer {
+                at: Some(at),
+                bytes: memory + READ_SLACK_BYTES,
+                first: self.frames.len(),
+                used: 0,
+            };
+        }
+        let bytes = frame.encoded_len();
+        self.next = frame.lsn.next();
+        self.bytes += bytes;
+        self.buffer.used += bytes;
+        self.frames.push(frame);
+    }
+
+    /// Gives memory free that is mostly not frames of this read: other shards' lie between them.
+    fn settle(&mut self) {
+        let Buffer {
+            bytes, first, used, ..
+        } = self.buffer;
+        if bytes > read_memory_bytes_max(used) {
+            for frame in &mut self.frames[first..] {
+                *frame = frame.copied();
+            }
+        }
+    }
 }
 
 impl ReadPlan {
@@ -133,6 +179,12 @@ impl ReadPlan {
             frames: Vec::new(),
             bytes: 0,
             next: self.from,
+            buffer: Buffer {
+                at: None,
+                bytes: 0,
+                first: 0,
+                used: 0,
+            },
         };
         for stop in &self.stops {
             match self.segment(stop, &mut out) {
@@ -141,6 +193,7 @@ impl ReadPlan {
                 Ok(false) | Err(_) => break,
             }
         }
+        out.settle();
         Ok(out.frames)
     }
 
@@ -175,9 +228,12 @@ impl ReadPlan {
                 }
                 let body: io::Result<Bytes> = window.body(entry, offset);
                 let frame = frame(entry, &body.map_err(|e| bad(&e))?).map_err(|e| bad(&e))?;
-                out.next = frame.lsn.next();
-                out.bytes += bytes;
-                out.frames.push(frame);
+                let (base, memory) = window.memory();
+                let from = Position {
+                    segment: stop.at.segment,
+                    offset: base,
+                };
+                out.push(frame, from, memory);
             }
             at.offset += u64::from(block.header.block_bytes);
         }

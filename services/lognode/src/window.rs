@@ -31,6 +31,11 @@ impl<'a> Window<'a> {
         }
     }
 
+    /// What the slices handed out since the last read hold: where it begins in the file, and its bytes.
+    pub(crate) fn memory(&self) -> (u64, usize) {
+        (self.base, self.bytes.len())
+    }
+
     /// The `len` bytes at `offset`, fewer at the end of the file.
     pub(crate) fn get(&mut self, offset: u64, len: usize) -> io::Result<Bytes> {
         let held = self.base + self.bytes.len() as u64;

@@ -94,7 +94,10 @@ impl Plain {
         bytes[..HEADER_BYTES].copy_from_slice(&header.encode());
         let crc = crc32c(&bytes[CRC_FROM..]);
         bytes[CRC_AT..CRC_FROM].copy_from_slice(&crc.to_be_bytes());
-        Batch::parse_trusted(bytes.freeze())
+        // What it grew through is given back: batches are kept.
+        let mut exact = Vec::from(bytes);
+        exact.shrink_to_fit();
+        Batch::parse_trusted(exact.into())
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::handlers::data_path;
 use crate::testing::{self, answer, frame};
 
 struct Client {
@@ -499,4 +500,31 @@ async fn large_fetches_held_open_stay_within_the_bounds() {
         peak <= bound + frames + small,
         "{peak} bytes of {bound} and {frames}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn frames_are_charged_until_their_batches_are_durable() {
+    let (ctx, node) = testing::ctx_and_node(|_| {}).await;
+    let config = KafkaConfig::default();
+    let ctx = Ctx::clone(&ctx).bound_to(9092, &config);
+    let mut client = connect_to(&Arc::new(Shared::new(ctx, config)));
+    let topic = data_path::topic(&client.shared.ctx, "t").await;
+    node.pause_appends();
+    let mut unanswered = topic.produce(9, Some(data_path::batch(b"x")));
+    unanswered.acks = 0;
+    let sent = frame(&unanswered, 9);
+    client.io.write_all(&sent).await.unwrap();
+    client.io.write_all(&describe()).await.unwrap();
+    assert_eq!(client.describe().await.error_code, 0);
+    client.settle().await;
+    assert_eq!(client.shared.requests.used(), sent.len() - PREFIX_BYTES);
+    node.resume_appends();
+    while client.shared.requests.used() > 0 {
+        client
+            .shared
+            .ctx
+            .clock
+            .sleep(Duration::from_millis(1))
+            .await;
+    }
 }

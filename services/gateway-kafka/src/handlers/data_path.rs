@@ -14,7 +14,7 @@ use crate::handler::CallError;
 use crate::testing::{self, START_MS, call, create_topic, ctx};
 use crate::{Ctx, resolve};
 
-pub(super) fn batch(value: &[u8]) -> Bytes {
+pub(crate) fn batch(value: &[u8]) -> Bytes {
     let mut batch = BatchBuilder::new(Compression::None);
     batch
         .push(START_MS, Some(b"k"), Some(value), &[])
@@ -44,12 +44,12 @@ fn with_transactional_bit(batch: &Bytes) -> Bytes {
 }
 
 /// A topic of one partition, as either way of naming it needs.
-pub(super) struct Named {
-    pub(super) name: KafkaString,
+pub(crate) struct Named {
+    pub(crate) name: KafkaString,
     id: KafkaUuid,
 }
 
-pub(super) async fn topic(ctx: &Ctx, name: &str) -> Named {
+pub(crate) async fn topic(ctx: &Ctx, name: &str) -> Named {
     let topic = create_topic(ctx, name, 1).await;
     Named {
         name: name.to_owned().into(),
@@ -66,7 +66,7 @@ impl Named {
         }
     }
 
-    pub(super) fn produce(&self, version: i16, records: Option<Bytes>) -> ProduceRequestData {
+    pub(crate) fn produce(&self, version: i16, records: Option<Bytes>) -> ProduceRequestData {
         let (name, topic_id) = self.at(version >= 13);
         ProduceRequestData {
             acks: -1,
@@ -106,7 +106,7 @@ impl Named {
     }
 }
 
-pub(super) async fn produced(
+pub(crate) async fn produced(
     ctx: &Arc<Ctx>,
     request: &ProduceRequestData,
     version: i16,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use tidemark_log::{AppendAck, AppendError, AppendFuture, AppendOptions};
+use tidemark_log::{AppendAck, AppendError, AppendFuture, AppendOptions, Backing};
 use tidemark_records::{Batch, BatchError, Compression};
 use tidemark_topics::Topic;
 use tidemark_types::{Coded, ErrorCode, PartitionIndex};
@@ -74,7 +74,6 @@ fn admit(ctx: Arc<Ctx>, call: Call, body: Bytes) -> Staging {
             let answer = refuse_old(&request, call.version, call.correlation_id, error)?;
             return Ok(std::future::ready(Ok(Some(answer))).boxed());
         }
-        // Batches stay in the frame.
         let partitions: usize = request.topics.iter().map(|t| 1 + t.partitions.len()).sum();
         let held = ctx.decoded.take(partitions * PRODUCE_PARTITION_BYTES).await;
         let acks = request.acks;
@@ -94,6 +93,7 @@ fn admit(ctx: Arc<Ctx>, call: Call, body: Bytes) -> Staging {
 /// Puts every batch into its partition's queue, in the request's order.
 async fn enqueue(ctx: &Ctx, call: &Call, request: ProduceRequest) -> Vec<PendingTopic> {
     let refused = refusal_of_all(&request);
+    let backing = backing(call, &request);
     let mut pending = Vec::with_capacity(request.topics.len());
     for asked in request.topics {
         let topic = match &refused {
@@ -103,7 +103,7 @@ async fn enqueue(ctx: &Ctx, call: &Call, request: ProduceRequest) -> Vec<Pending
         let partitions = asked.partitions.into_iter().map(|p| Pending {
             index: p.index,
             topic: topic.as_ref().ok().cloned(),
-            append: append(ctx, call, &topic, p),
+            append: append(ctx, call, &topic, p, backing.as_ref()),
         });
         pending.push(PendingTopic {
             partitions: partitions.collect(),
@@ -112,6 +112,15 @@ async fn enqueue(ctx: &Ctx, call: &Call, request: ProduceRequest) -> Vec<Pending
         });
     }
     pending
+}
+
+/// The frame's memory, which the batches stay in and keep as long as they are kept; absent where they are less than
+/// half of it, and copied.
+fn backing(call: &Call, request: &ProduceRequest) -> Option<Backing> {
+    let partitions = request.topics.iter().flat_map(|t| &t.partitions);
+    let batches = partitions.filter_map(|p| p.records.as_ref().map(Bytes::len));
+    let bytes: usize = batches.sum();
+    (bytes >= call.memory.bytes() / 2).then(|| call.memory.clone())
 }
 
 /// Why no part of the request can be served.
@@ -142,13 +151,20 @@ fn append(
     call: &Call,
     topic: &Result<Arc<Topic>, Refusal>,
     partition: ProducePartition,
+    backing: Option<&Backing>,
 ) -> Result<AppendFuture, Refusal> {
     let topic = topic.as_ref().map_err(Clone::clone)?;
-    let batch = checked(partition.records, call.version)?;
+    let own = |records: Bytes| match backing {
+        Some(_) => records,
+        None => Bytes::copy_from_slice(&records),
+    };
+    let batch = checked(partition.records.map(own), call.version)?;
     let index = PartitionIndex(partition.index);
-    Ok(ctx
-        .log()
-        .append(&call.tenant, topic, index, batch, AppendOptions::default()))
+    let options = AppendOptions {
+        backing: backing.cloned(),
+        ..AppendOptions::default()
+    };
+    Ok(ctx.log().append(&call.tenant, topic, index, batch, options))
 }
 
 /// One batch of format v2, as Kafka demands of every partition since version 3.
@@ -297,3 +313,6 @@ fn endpoints(ctx: &Ctx, responses: &[TopicProduceResponse]) -> Vec<NodeEndpoint>
         ..Default::default()
     }]
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! Sequencing: from a submitted append to a frame on its way.
 
+use std::sync::Arc;
+
 use tidemark_journal::{FrameBody, FrameKind, Part};
 use tidemark_records::PREFIX_BYTES;
 use tidemark_types::{LeaderEpoch, Lsn, TopicId, limits};
@@ -7,6 +9,7 @@ use tidemark_types::{LeaderEpoch, Lsn, TopicId, limits};
 use super::{Owner, PIPELINE_FRAMES_MAX};
 use crate::Mutation;
 use crate::append::{AppendAck, AppendError};
+use crate::backing::Memory;
 use crate::head::{BatchEntry, Entry, Head};
 use crate::sequence::{Decision, Flight, Ticket, Want, decide};
 use crate::shard::{Reply, Reserved, Submitted};
@@ -27,6 +30,8 @@ pub(super) struct Waiter {
 pub(super) struct Building {
     pub(super) head: Head,
     pub(super) parts: Vec<Part>,
+    /// What each part is a slice of.
+    pub(super) memory: Vec<Option<Arc<Memory>>>,
     pub(super) bytes: usize,
     pub(super) waiters: Vec<Waiter>,
 }
@@ -49,6 +54,7 @@ pub(super) struct Pending {
     pub(super) lsn: Lsn,
     pub(super) head: Head,
     pub(super) parts: Vec<Part>,
+    pub(super) memory: Vec<Option<Arc<Memory>>>,
     pub(super) waiters: Vec<Waiter>,
 }
 
@@ -64,6 +70,7 @@ impl Owner {
             expected_offset,
             reply,
             reserved,
+            memory,
         } = submitted;
         if self.forgotten.contains(partition.topic) {
             let _ = reply.send(Err(AppendError::NoSuchPartition));
@@ -111,7 +118,7 @@ impl Owner {
                     key: want.key,
                 };
                 let outcome = Ok(ack(base_offset, entry.log_append_time_ms(), false));
-                self.add_batch(entry, batch.into_bytes(), header.crc);
+                self.add_batch(entry, batch.into_bytes(), header.crc, memory);
                 (outcome, Some(self.next_ticket))
             }
             Decision::Duplicate {
@@ -134,7 +141,13 @@ impl Owner {
         self.answer_after(wait, waiter);
     }
 
-    fn add_batch(&mut self, entry: BatchEntry, bytes: bytes::Bytes, crc: u32) {
+    fn add_batch(
+        &mut self,
+        entry: BatchEntry,
+        bytes: bytes::Bytes,
+        crc: u32,
+        memory: Option<Arc<Memory>>,
+    ) {
         let now_ms = self.now_ms();
         let ticket = self.next_ticket;
         let partition = entry.partition;
@@ -148,6 +161,7 @@ impl Owner {
             .sequence(state, &entry, now_ms, ticket);
         self.building.bytes += bytes.len();
         self.building.head.entries.push(Entry::Batch(entry));
+        self.building.memory.push(memory);
         self.building.parts.push(Part {
             bytes,
             skip: u32::try_from(PREFIX_BYTES).expect("21"),
@@ -208,6 +222,7 @@ impl Owner {
             lsn,
             head: built.head,
             parts: built.parts,
+            memory: built.memory,
             waiters: built.waiters,
         });
         self.next_ticket += 1;

@@ -11,10 +11,11 @@ use tidemark_types::PartitionId;
 
 use super::Owner;
 use super::build::Pending;
+use crate::backing::Memory;
 use crate::head::{BatchEntry, Entry, Head};
 use crate::state::PartitionState;
 use crate::tier::pressure;
-use crate::view::{StoredBatch, View};
+use crate::view::{Cached, StoredBatch, View};
 
 impl Owner {
     /// The writer's watch moved (or its sender is gone).
@@ -55,6 +56,7 @@ impl Owner {
             lsn,
             head,
             parts,
+            memory,
             waiters,
         } = frame;
         if let Some(index) = &mut *self.open.index.write() {
@@ -69,7 +71,7 @@ impl Owner {
             .committed(parts.len(), records.sum(), bytes);
         self.state.apply(&head);
         self.settle(&head, ticket);
-        self.publish(&head, &parts);
+        self.publish(&head, &parts, memory);
         for mut waiter in waiters {
             if let Ok(ack) = &mut waiter.outcome
                 && let Some(state) = self.state.partitions.get(&waiter.partition)
@@ -106,19 +108,20 @@ impl Owner {
     }
 
     /// Shows a frame's batches to readers and wakes those who wait for them.
-    fn publish(&mut self, head: &Head, parts: &[Part]) {
+    fn publish(&mut self, head: &Head, parts: &[Part], memory: Vec<Option<Arc<Memory>>>) {
         let prefixes = prefixes(head, parts);
-        let mut shown: Vec<(Arc<View>, usize)> = Vec::with_capacity(parts.len());
-        for (i, (batch, part)) in head.batches().zip(parts).enumerate() {
+        let mut shown = Vec::with_capacity(parts.len());
+        let batches = head.batches().zip(parts).zip(memory);
+        for (i, ((batch, part), memory)) in batches.enumerate() {
             let Some(state) = self.state.partitions.get(&batch.partition) else {
                 continue;
             };
             let view = self.view_of(batch, state);
             let prefix = prefixes.slice(i * PREFIX_BYTES..(i + 1) * PREFIX_BYTES);
             view.publish(state, stored(batch, prefix, &part.bytes));
-            shown.push((view, part.bytes.len()));
+            shown.push(Cached::new(view, part.bytes.len(), memory));
         }
-        self.shard.wake(shown.iter().map(|(view, _)| view.id));
+        self.shard.wake(shown.iter().map(Cached::partition));
         self.env.cache.account(shown);
         for entry in &head.entries {
             if let Entry::Forget(topic) = entry {

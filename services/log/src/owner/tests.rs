@@ -100,6 +100,7 @@ impl World {
             let options = AppendOptions {
                 expected_offset: None,
                 idempotency: key,
+                backing: None,
             };
             let batch = builder.build().unwrap();
             sent.push(log.append(&TENANT, to, PartitionIndex(index), batch, options));

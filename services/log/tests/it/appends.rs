@@ -75,6 +75,7 @@ async fn a_conditional_append_is_refused_at_another_offset_and_its_retry_recogni
                 key: key.into(),
                 fingerprint: 1,
             }),
+            ..AppendOptions::default()
         };
         p.log.append(&TENANT, &topic, P0, p.batch(&["v"]), options)
     };

@@ -67,6 +67,7 @@ async fn a_retry_of_what_was_never_acked_gets_the_original_offset() {
     let options = AppendOptions {
         expected_offset: Some(Offset(4)),
         idempotency: Some(key),
+        ..AppendOptions::default()
     };
     let batch = p.batch(&["keyed"]);
     let mut keyed = p

@@ -14,5 +14,6 @@ mod failures;
 mod files;
 mod fixture;
 mod fuzzed;
+mod memory;
 mod rig;
 mod stress;

@@ -43,6 +43,7 @@ async fn round(client: &Client, number: u64) {
             key: format!("{}-{number}", client.name).into(),
             fingerprint: number,
         }),
+        ..AppendOptions::default()
     };
     let mut first_floor = None;
     let mut maybe_sent = false;

@@ -167,6 +167,7 @@ impl Plan {
                     .key
                     .as_deref()
                     .map(|key| part_key(key, part + i, fingerprint)),
+                ..AppendOptions::default()
             };
             let (records, timestamp) = (batch.header().record_count, batch.header().max_timestamp);
             let append = ctx

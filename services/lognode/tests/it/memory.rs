@@ -1,0 +1,164 @@
+//! What frames that were read keep in memory.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use tidemark_journal::{Frame, ReadFrames, Replica, read_memory_bytes_max};
+use tidemark_lognode::sim::SimDisk;
+use tidemark_lognode::{Disk, DiskFile, LogNode, LogNodeConfig};
+use tidemark_runtime::{Clock, Entropy, Tasks};
+use tidemark_types::Lsn;
+
+use crate::rig::{Pen, append, extent, open};
+
+/// A disk whose reads are counted for as long as anybody holds their bytes.
+#[derive(Clone, Debug)]
+struct Counting<T> {
+    inner: T,
+    live: Arc<AtomicUsize>,
+}
+
+impl<T> Counting<T> {
+    fn file(&self, inner: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
+        let live = Arc::clone(&self.live);
+        Arc::new(Counting { inner, live })
+    }
+}
+
+impl Disk for Counting<SimDisk> {
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.inner.list()
+    }
+    fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(self.file(self.inner.create(name, bytes)?))
+    }
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(self.file(self.inner.open(name)?))
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.inner.rename(from, to)
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.inner.remove(name)
+    }
+    fn sync_dir(&self) -> io::Result<()> {
+        self.inner.sync_dir()
+    }
+    fn blocks(&self) -> bool {
+        false
+    }
+    fn folder(&self) -> String {
+        self.inner.folder()
+    }
+}
+
+impl DiskFile for Counting<Arc<dyn DiskFile>> {
+    fn bytes(&self) -> io::Result<u64> {
+        self.inner.bytes()
+    }
+    fn grow(&self, bytes: u64) -> io::Result<()> {
+        self.inner.grow(bytes)
+    }
+    fn write_at(&self, offset: u64, slices: &[IoSlice<'_>]) -> io::Result<()> {
+        self.inner.write_at(offset, slices)
+    }
+    fn read_at(&self, offset: u64, len: usize) -> io::Result<Bytes> {
+        let bytes = self.inner.read_at(offset, len)?;
+        self.live.fetch_add(bytes.len(), Ordering::Relaxed);
+        let live = Arc::clone(&self.live);
+        Ok(Bytes::from_owner(Read { bytes, live }))
+    }
+    fn drop_cache(&self) -> io::Result<()> {
+        self.inner.drop_cache()
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.inner.sync()
+    }
+}
+
+struct Read {
+    bytes: Bytes,
+    live: Arc<AtomicUsize>,
+}
+
+impl AsRef<[u8]> for Read {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Read {
+    fn drop(&mut self) {
+        self.live.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+    }
+}
+
+/// Appends of two shards: which one, and the frame's bytes.
+fn appends() -> impl Strategy<Value = Vec<(u32, usize)>> {
+    let bytes = prop_oneof![3 => 0..3_000_usize, 1 => 20_000..120_000_usize];
+    prop::collection::vec((0..2_u32, bytes), 1..60)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    /// However little of what was read is the answer, and wherever it lies: that much is all that is held.
+    #[test]
+    fn frames_hold_little_beside_themselves(appends in appends(), bytes_max in 0..400_000_usize) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let (held, bytes, read, written) = runtime.block_on(read_back(&appends, bytes_max));
+        prop_assert!(held <= read_memory_bytes_max(bytes), "{held} held for {bytes} bytes");
+        prop_assert!(read == written, "copies are the frames");
+    }
+}
+
+/// Writes, reads the first shard's frames at once, and gives what they hold, their bytes, and both sides.
+async fn read_back(
+    appends: &[(u32, usize)],
+    bytes_max: usize,
+) -> (usize, usize, Vec<Frame>, Vec<Frame>) {
+    let entropy = Entropy::seeded(7);
+    let live = Arc::new(AtomicUsize::new(0));
+    let disk = Counting {
+        inner: SimDisk::new(&entropy),
+        live: Arc::clone(&live),
+    };
+    let config = LogNodeConfig {
+        segment_bytes: 1 << 20,
+        ..LogNodeConfig::small()
+    };
+    let (clock, tasks) = (Clock::system(), Tasks::new());
+    let node = LogNode::open(Arc::new(disk), config, &clock, &entropy, &tasks);
+    let node = node.await.unwrap();
+    let mut pens = [0, 1].map(|shard| Pen::new(extent(shard, 0), 1));
+    for pen in &pens {
+        open(&node, pen.extent, 1, 0).await.unwrap();
+    }
+    let mut written = Vec::new();
+    for (shard, bytes) in appends {
+        let pen = &mut pens[*shard as usize];
+        let frame = pen.frame(*bytes);
+        if *shard == 0 {
+            written.push(frame.clone());
+        }
+        append(&node, pen.extent, 1, vec![frame]).await.unwrap();
+    }
+    let before = live.load(Ordering::Relaxed);
+    let request = ReadFrames {
+        extent: pens[0].extent,
+        from: Lsn(0),
+        end: Lsn(written.len() as u64),
+        bytes_max,
+    };
+    let read = node.read(request).await.unwrap();
+    let held = live.load(Ordering::Relaxed) - before;
+    let bytes = read.iter().map(Frame::encoded_len).sum();
+    written.truncate(read.len());
+    (held, bytes, read, written)
+}
