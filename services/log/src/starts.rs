@@ -8,8 +8,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use tidemark_meta::keys::partition::PartitionKey;
+use tidemark_meta::keys::Key;
+use tidemark_meta::keys::partition::{PartitionKey, ShardPartitionKey};
 use tidemark_meta::{MetaError, MetaStore, Mode, keys};
+use tidemark_types::{Offset, PartitionId, ShardId};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +24,8 @@ const PERIOD: Duration = Duration::from_secs(3);
 const ROWS_MAX: usize = 256;
 /// Transactions of a takeover under way at once: a shard of 50,000 partitions waits for 25 of them in a row, 256 rows each.
 const READS_MAX: usize = 8;
+/// Keys of a shard's partitions read in one transaction.
+const PAGE: usize = 1_000;
 /// Partitions that wait to be looked up; more are asked for again by their next reader.
 const QUEUE_MAX: usize = 4096;
 
@@ -90,22 +94,62 @@ pub(crate) async fn run(
     }
 }
 
-/// Reads the rows of these partitions and shows what they say. Each row stands for itself: nothing is compared
-/// across transactions.
-pub(crate) async fn refresh(store: &dyn MetaStore, views: &[Arc<View>]) -> Result<(), MetaError> {
-    for some in views.chunks(READS_MAX * ROWS_MAX) {
-        try_join_all(some.chunks(ROWS_MAX).map(|rows| read(store, rows))).await?;
+/// Reads the rows of these partitions and shows what they say.
+async fn refresh(store: &dyn MetaStore, views: &[Arc<View>]) -> Result<(), MetaError> {
+    let ids: Vec<PartitionId> = views.iter().map(|view| view.id).collect();
+    let mut views = views.iter();
+    for (id, start) in of(store, &ids).await? {
+        // In their order, but for those without a row.
+        if let Some(view) = views.find(|view| view.id == id) {
+            view.raise_log_start(start);
+        }
     }
     Ok(())
 }
 
-async fn read(store: &dyn MetaStore, views: &[Arc<View>]) -> Result<(), MetaError> {
-    let mut tx = store.begin();
-    for view in views {
-        let row = keys::get(tx.as_mut(), &PartitionKey(view.id), Mode::Snapshot).await?;
-        if let Some(row) = row {
-            view.raise_log_start(row.log_start);
-        }
+/// Where these partitions begin, by their rows, in their order; those of deleted topics have none. Each row stands for
+/// itself: nothing is compared across transactions.
+pub(crate) async fn of(
+    store: &dyn MetaStore,
+    ids: &[PartitionId],
+) -> Result<Vec<(PartitionId, Offset)>, MetaError> {
+    let mut starts = Vec::with_capacity(ids.len());
+    for some in ids.chunks(READS_MAX * ROWS_MAX) {
+        let read = try_join_all(some.chunks(ROWS_MAX).map(|rows| read(store, rows))).await?;
+        starts.extend(read.into_iter().flatten());
     }
-    Ok(())
+    Ok(starts)
+}
+
+async fn read(
+    store: &dyn MetaStore,
+    ids: &[PartitionId],
+) -> Result<Vec<(PartitionId, Offset)>, MetaError> {
+    let mut tx = store.begin();
+    let mut starts = Vec::with_capacity(ids.len());
+    for id in ids {
+        let row = keys::get(tx.as_mut(), &PartitionKey(*id), Mode::Snapshot).await?;
+        starts.extend(row.map(|row| (*id, row.log_start)));
+    }
+    Ok(starts)
+}
+
+/// Every partition that lives in a shard, whether anything is known of it or not.
+pub(crate) async fn partitions(
+    store: &dyn MetaStore,
+    shard: ShardId,
+) -> Result<Vec<PartitionId>, MetaError> {
+    let mut range = ShardPartitionKey::of_shard(shard);
+    let mut found = Vec::new();
+    loop {
+        let mut tx = store.begin();
+        let page: Vec<(ShardPartitionKey, ())> =
+            keys::scan(tx.as_mut(), range.clone(), PAGE, Mode::Snapshot).await?;
+        found.extend(page.iter().map(|(key, ())| key.partition));
+        let Some((last, ())) = page.last().filter(|_| page.len() == PAGE) else {
+            return Ok(found);
+        };
+        // The key behind it: one byte longer.
+        range.begin = [&last.encode()[..], &[0]].concat().into();
+    }
 }

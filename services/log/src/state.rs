@@ -181,6 +181,27 @@ impl CommittedState {
         }
     }
 
+    /// A partition that begins beyond its end goes on where it begins, as in Kafka: its end was lost (an unclean seal,
+    /// J10), and the offsets up to there may have been read before, so none of them is given to anything else
+    /// (K3, invariants 2 and 4). It becomes part of the next checkpoint, as every change of the state is part of a
+    /// frame (K4). Answers which partitions, with the end that was left of them.
+    pub(crate) fn begin_at(
+        &mut self,
+        starts: &[(PartitionId, Offset)],
+    ) -> Vec<(PartitionId, Offset, Offset)> {
+        let mut moved = Vec::new();
+        for (id, start) in starts {
+            let end = self.partitions.get(id).map_or(Offset(0), |p| p.next_offset);
+            if *start > end {
+                let state = self.partitions.entry(*id).or_default();
+                state.next_offset = *start;
+                state.log_start = *start;
+                moved.push((*id, end, *start));
+            }
+        }
+        moved
+    }
+
     /// The partitions in order of their ids: what is written or compared must not depend on a map's order.
     pub(crate) fn sorted(&self) -> Vec<(PartitionId, &PartitionState)> {
         let mut all: Vec<_> = self.partitions.iter().map(|(id, p)| (*id, p)).collect();

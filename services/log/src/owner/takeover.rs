@@ -8,7 +8,7 @@ use tidemark_journal::{FrameKind, ReadError as JournalReadError, Reader, Writer}
 use tidemark_lease::{OwnerError, SealedExtent, TakeError, Taken};
 use tidemark_meta::MetaError;
 use tidemark_runtime::{Backoff, FastMap};
-use tidemark_types::{DecodeError, Lsn};
+use tidemark_types::{DecodeError, Lsn, Offset, PartitionId};
 
 use super::build::Building;
 use super::roll::{append_waiting, stuck_pauses, written};
@@ -76,7 +76,9 @@ pub(crate) async fn take_over(env: &Arc<Env>, shard: &Arc<Shard>) -> Result<Owne
     for sealed in &taken.replay {
         replayed.extent(&taken.reader, sealed).await?;
     }
-    let state = replayed.state.unwrap_or_default();
+    let mut state = replayed.state.unwrap_or_default();
+    let starts = begin(env, &taken, &mut state).await;
+    let starts = starts.map_err(TakeoverError::LogStarts)?;
     let older = taken
         .older
         .iter()
@@ -91,17 +93,39 @@ pub(crate) async fn take_over(env: &Arc<Env>, shard: &Arc<Shard>) -> Result<Owne
         })
         .collect();
     extents.extend(replayed.extents);
-    let owner = checkpointed(env, shard, taken, state, extents).await?;
+    let owner = checkpointed(env, shard, taken, (state, starts), extents).await?;
     env.counters.took_over();
     tracing::info!(shard = %shard.id, epoch = %owner.ownership.epoch, partitions = owner.state.partitions.len(), "serving");
     Ok(owner)
+}
+
+/// K3: where partitions begin, read before anything is served or written. After an unclean seal a partition may have
+/// lost all that was known of it, so then every one of the shard is looked up.
+async fn begin(
+    env: &Env,
+    taken: &Taken,
+    state: &mut CommittedState,
+) -> Result<Vec<(PartitionId, Offset)>, MetaError> {
+    let store = env.meta.as_ref();
+    let shard = taken.ownership.shard;
+    let mut sealed = taken.older.iter().chain(&taken.replay);
+    let ids = if sealed.any(|sealed| sealed.lost.is_some()) {
+        starts::partitions(store, shard).await?
+    } else {
+        state.sorted().into_iter().map(|(id, _)| id).collect()
+    };
+    let starts = starts::of(store, &ids).await?;
+    for (id, end, start) in state.begin_at(&starts) {
+        tracing::warn!(%shard, partition = %id, "begin at offset {start}: the log ends at {end}, its end was lost");
+    }
+    Ok(starts)
 }
 
 async fn checkpointed(
     env: &Arc<Env>,
     shard: &Arc<Shard>,
     taken: Taken,
-    state: CommittedState,
+    (state, starts): (CommittedState, Vec<(PartitionId, Offset)>),
     mut extents: Vec<Arc<ReadableExtent>>,
 ) -> Result<Owner, TakeoverError> {
     let Taken {
@@ -136,10 +160,13 @@ async fn checkpointed(
         .into_iter()
         .map(|(id, p)| Arc::new(View::new(id, p)))
         .collect();
-    // K3: before anything is served.
-    let read = starts::refresh(env.meta.as_ref(), &views).await;
-    read.map_err(TakeoverError::LogStarts)?;
-    *shard.views.write() = views.into_iter().map(|view| (view.id, view)).collect();
+    let views: FastMap<_, _> = views.into_iter().map(|view| (view.id, view)).collect();
+    for (id, start) in starts {
+        if let Some(view) = views.get(&id) {
+            view.raise_log_start(start);
+        }
+    }
+    *shard.views.write() = views;
     let now = env.clock.now();
     let written_at_open = written(env, &open.extent);
     let owner = Owner {

@@ -8,7 +8,7 @@ use tidemark_log::{AppendOptions, IdempotencyKey, ShardState};
 use tidemark_topics::TopicRef;
 use tidemark_types::{Coded, ErrorCode, Offset, PartitionIndex};
 
-use crate::world::{P0, TENANT, World, idempotent};
+use crate::world::{P0, Process, TENANT, World, idempotent};
 
 #[tokio::test(start_paused = true)]
 async fn everything_acked_survives_restarts_and_dedup_goes_on() {
@@ -290,4 +290,64 @@ async fn deletions_during_a_wait_for_the_log_node_leave_a_shard_that_can_be_take
     let started = tokio::time::timeout(Duration::from_secs(60), world.start());
     let p = started.await.expect("the shard is served");
     assert_eq!(p.read_all(&topic, P0, 0).await.len(), 2);
+}
+
+/// K3: offsets that DeleteRecords passed are never given to anything else, even when an unclean seal lost them.
+#[tokio::test(start_paused = true)]
+async fn a_partition_whose_end_was_lost_below_its_beginning_goes_on_where_it_begins() {
+    let world = World::new(65);
+    let p = world.start().await;
+    let topic = p.topic("t", 8).await;
+    let shard = topic.partition(P0).unwrap().shard;
+    let is_there = |i: &i32| topic.partition(PartitionIndex(*i)).unwrap().shard == shard;
+    let other = PartitionIndex((1..8).find(is_there).unwrap());
+    let send = async |p: &Process, index| {
+        let options = AppendOptions::default();
+        let sent = p
+            .log
+            .append(&TENANT, &topic, index, p.batch(&["v"]), options);
+        sent.await.unwrap().base_offset.0
+    };
+    for _ in 0..4 {
+        send(&p, P0).await;
+    }
+    let extent = tidemark_journal::ExtentId {
+        shard,
+        index: tidemark_types::ExtentIdx(0),
+    };
+    let kept = world.replicas[0].frames(extent).last().unwrap().lsn.next();
+    for _ in 0..6 {
+        send(&p, P0).await;
+        send(&p, other).await;
+    }
+    for (index, before) in [(P0, 8), (other, 5)] {
+        let deleted = p
+            .log
+            .delete_records(&TENANT, &topic, index, Some(Offset(before)));
+        assert_eq!(deleted.await.unwrap(), Offset(before));
+    }
+    p.stop().await;
+    world.replicas[0].damage(extent, kept);
+    let mut p = world.start_unready().await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    p.leases.unclean_seal(shard).await.unwrap();
+    p.log.reopen(shard);
+    p.log.serving().await;
+    for (index, begin) in [(P0, 8), (other, 5)] {
+        let offsets = p.log.offsets(&TENANT, &topic, index).unwrap();
+        assert_eq!(offsets.log_start, Offset(begin));
+        assert_eq!(offsets.high_watermark, Offset(begin));
+        let lost = p.fetch(&topic, index, begin - 1, 1_000).await;
+        assert_eq!(lost.error, Some(ErrorCode::OffsetOutOfRange));
+        assert_eq!(send(&p, index).await, begin);
+    }
+    for _ in 0..2 {
+        // The next owner knows it from the checkpoint.
+        p.stop().await;
+        p = world.start().await;
+        for (index, begin) in [(P0, 8), (other, 5)] {
+            let read = p.read_all(&topic, index, begin).await;
+            assert_eq!(read.len(), 1, "{read:?}");
+        }
+    }
 }
