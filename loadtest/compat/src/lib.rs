@@ -6,9 +6,11 @@
     reason = "this crate drives real processes"
 )]
 
+mod crowd;
 mod server;
 pub mod tools;
 
+pub use crowd::Crowd;
 pub use server::{Server, get, release_binary, repository};
 
 use std::time::{Duration, Instant};

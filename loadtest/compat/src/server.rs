@@ -135,9 +135,7 @@ impl Server {
             .args(["--kafka-listen", &self.bootstrap()])
             .args(["--http-listen", &format!("127.0.0.1:{}", self.http)])
             .args(["--log-output-filter", "warn"])
-            // Machines differ in how many descriptors they allow; too few for the settings would be warned of.
-            .args(["--kafka-connections-max", "12000"])
-            .args(["--http-connections-max", "1000"])
+            .args(self.bounds())
             .args(&self.flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -145,6 +143,20 @@ impl Server {
             .spawn()
             .expect("the server starts");
         self.child = Some(child);
+    }
+
+    /// Machines differ in how many descriptors they allow; too few for the settings would be warned of.
+    fn bounds(&self) -> impl Iterator<Item = &'static str> {
+        let named = |flag: &str| self.flags.iter().any(|f| f == flag);
+        let few = ["--kafka-connections-max", "--http-connections-max"];
+        let missing: Vec<_> = few.into_iter().filter(|flag| !named(flag)).collect();
+        missing.into_iter().flat_map(|flag| [flag, "1000"])
+    }
+
+    /// The HTTP side's address.
+    #[must_use]
+    pub fn http_address(&self) -> String {
+        format!("127.0.0.1:{}", self.http)
     }
 
     /// `kill -9`.

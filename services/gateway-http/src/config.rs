@@ -8,7 +8,8 @@ use std::time::Duration;
 pub struct HttpConfig {
     /// Where to listen. Loopback unless auth is configured.
     pub listen: SocketAddr,
-    /// Connections at the most; further ones wait in the kernel's queue. 10,000 half-open ones and then some.
+    /// Connections at the most: 10,000 half-open ones and then some. At the bound the oldest one that never sent a whole
+    /// head makes room; when there is none, further ones wait in the kernel's queue.
     pub connections_max: usize,
     /// Requests in work at the most, streams and health checks aside; further ones get 503.
     pub requests_max: usize,

@@ -21,6 +21,7 @@ mod encoding;
 mod extract;
 mod front;
 mod handlers;
+mod places;
 mod problem;
 mod router;
 mod server;

@@ -9,13 +9,14 @@ use std::time::Duration;
 use axum::Router;
 use futures_util::FutureExt;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tidemark_runtime::{Tasks, accept_error_passes};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::connection::Paced;
+use crate::places::{Place, Places};
 use crate::{Ctx, HttpConfig, router};
 
 /// Accept errors in a row, passing shortages not counted, after which the socket counts as lost.
@@ -72,7 +73,7 @@ impl HttpGateway {
             std::io::ErrorKind::AddrInUse => BindError::Taken { address },
             _ => BindError::Refused { address, source },
         };
-        let listener = TcpListener::bind(address).await.map_err(refused)?;
+        let listener = tidemark_runtime::listen(address).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         Ok(Self {
             listener,
@@ -100,16 +101,14 @@ impl HttpGateway {
             tasks,
             ..
         } = self;
-        let limit = ctx.config().connections_max;
-        let places = Arc::new(Semaphore::new(limit));
+        let places = Places::new(ctx.config().connections_max);
         let app = router(ctx.clone());
         let accepted = accept_all(&listener, &ctx, &tasks, &places, &app).await;
         drop(listener);
         ctx.draining().cancel();
-        let all = u32::try_from(limit).unwrap_or(u32::MAX);
-        let drained = tokio::time::timeout(ctx.config().drain_grace, places.acquire_many(all));
+        let drained = tokio::time::timeout(ctx.config().drain_grace, places.empty());
         if drained.await.is_err() {
-            let open = limit - places.available_permits();
+            let open = places.open();
             tracing::warn!(
                 open,
                 "drain HTTP: connections cut off after the grace period"
@@ -123,7 +122,7 @@ async fn accept_all(
     listener: &TcpListener,
     ctx: &Ctx,
     tasks: &Tasks,
-    places: &Arc<Semaphore>,
+    places: &Arc<Places>,
     app: &Router,
 ) -> Result<(), ServeError> {
     let mut errors = 0;
@@ -156,23 +155,23 @@ async fn accept_all(
 
 async fn accept(
     listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places)
-        .acquire_owned()
-        .await
-        .map_err(std::io::Error::other)?;
+    places: &Arc<Places>,
+) -> std::io::Result<(TcpStream, Place)> {
     let (stream, _) = listener.accept().await?;
-    Ok((stream, place))
+    Ok((stream, places.take().await))
 }
 
 /// Serves one connection to its end. A panic ends this connection and is logged: it is no reason to stop.
-async fn serve_one(stream: TcpStream, ctx: Ctx, app: Router, _place: OwnedSemaphorePermit) {
+async fn serve_one(stream: TcpStream, ctx: Ctx, app: Router, place: Place) {
     let _ = stream.set_nodelay(true);
     let io = TokioIo::new(Paced::new(stream, ctx.config().write_timeout));
+    let app = TowerToHyperService::new(app);
+    let answer = service_fn(|request| {
+        place.heard();
+        app.call(request)
+    });
     let served = async {
-        let mut connection =
-            pin!(builder(ctx.config()).serve_connection(io, TowerToHyperService::new(app)));
+        let mut connection = pin!(builder(ctx.config()).serve_connection(io, answer));
         let grace = async {
             ctx.draining().cancelled().await;
             ctx.clock().sleep(ctx.config().drain_grace).await;
@@ -188,6 +187,7 @@ async fn serve_one(stream: TcpStream, ctx: Ctx, app: Router, _place: OwnedSemaph
                     connection.as_mut().graceful_shutdown();
                 }
                 () = &mut grace => return Ok(()),
+                () = place.asked_to_leave() => return Ok(()),
             }
         }
     };

@@ -74,7 +74,7 @@ impl KafkaGateway {
                 source,
             },
         };
-        let listener = TcpListener::bind(listen).await.map_err(refused)?;
+        let listener = tidemark_runtime::listen(listen).map_err(refused)?;
         let addr = listener.local_addr().map_err(refused)?;
         let door = Door::new(config.connections_max, config.connections_per_ip_max);
         Ok(Self {

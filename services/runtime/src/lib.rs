@@ -11,7 +11,7 @@ mod invariants;
 mod maps;
 mod tasks;
 
-pub use accept::accept_error_passes;
+pub use accept::{accept_error_passes, listen};
 pub use backoff::Backoff;
 pub use clock::Clock;
 pub use entropy::Entropy;

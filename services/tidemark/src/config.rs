@@ -110,7 +110,7 @@ settings! {
         advertised_host: String = String::new();
         /// Port that clients are told to connect to; 0 means the port that is listened on.
         advertised_port: u16 = 0;
-        /// Connections at the most; one more is closed at once.
+        /// Connections at the most. Then the oldest that never sent a request makes room; without one, more are closed at once.
         connections_max: usize = 20_000;
         /// Memory for requests being read or served, over all connections; at least the largest request, 100 MiB.
         request_memory: ByteCount = ByteCount::mib(256);
@@ -121,8 +121,8 @@ settings! {
     http: HttpSettings {
         /// Address to listen on. Without configured auth it must be a loopback address.
         listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8080));
-        /// Connections at the most; more wait in the operating system's queue.
-        connections_max: usize = 10_000;
+        /// Connections at the most. Then the oldest that never sent a request makes room; without one, more wait in the system's queue.
+        connections_max: usize = 12_000;
         /// Largest request body that is held in memory.
         body_bytes_max: ByteCount = ByteCount::mib(16);
     }

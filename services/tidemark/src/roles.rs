@@ -22,7 +22,7 @@ mod s3;
 mod s3;
 
 pub use all::Service;
-pub use descriptors::{raise_limit, shortfall};
+pub use descriptors::{fit, raise_limit};
 pub use fsck::{Checked, Damage, Fsck, Missing, Report, fsck};
 pub use repair::unclean_seal;
 

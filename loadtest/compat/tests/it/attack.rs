@@ -16,14 +16,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tidemark_compat::Server;
+use tidemark_compat::{Crowd, Server};
 use tidemark_records::Compression;
 
 use crate::wire::{Client, batch, produce_frame};
 
 const ROUNDS: usize = 3;
 const SAMPLES: usize = 200;
-const HALF_OPEN: usize = 2_000;
+const HALF_OPEN: usize = 10_000;
 const DAWDLERS: usize = 200;
 const BOMBERS: usize = 2;
 /// What a bomb decompresses to, bytes.
@@ -33,6 +33,7 @@ const BOMB_BYTES: usize = 8 << 20;
 enum State {
     Quiet,
     HalfOpen,
+    HalfOpenHttp,
     Dawdlers,
     Bombs,
 }
@@ -41,7 +42,7 @@ enum State {
 struct Attack {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
-    _held: Vec<TcpStream>,
+    _held: Option<Crowd>,
 }
 
 impl Attack {
@@ -50,12 +51,16 @@ impl Attack {
         let mut attack = Self {
             stop: Arc::clone(&stop),
             threads: Vec::new(),
-            _held: Vec::new(),
+            _held: None,
         };
         let to = server.bootstrap();
         match state {
             State::Quiet => {}
-            State::HalfOpen => attack._held = (0..HALF_OPEN).map(|_| begun(&to, &[0, 0])).collect(),
+            State::HalfOpen => attack._held = Some(Crowd::gather(&to, HALF_OPEN, &[0, 0])),
+            State::HalfOpenHttp => {
+                let begun = b"GET /livez HTTP/1.1\r\nx-";
+                attack._held = Some(Crowd::gather(&server.http_address(), HALF_OPEN, begun));
+            }
             State::Dawdlers => attack
                 .threads
                 .push(std::thread::spawn(move || dawdle(&to, &stop))),
@@ -148,16 +153,32 @@ fn measure(server: &Server) -> [u128; 4] {
 #[test]
 #[ignore = "a measurement, by hand"]
 fn attack() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(data.path(), &[]).expecting("");
-    server.create_topic("healthy", 1);
-    server.create_topic("bombed", 1);
-    let states = [State::Quiet, State::Dawdlers, State::Bombs, State::HalfOpen];
+    // Both listeners of one process would need more descriptors than many systems allow.
+    let (data, http_data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let start = |data: &std::path::Path, flag: &str| {
+        let server = Server::start(data, &[flag, "12000"]).expecting("");
+        server.create_topic("healthy", 1);
+        server.create_topic("bombed", 1);
+        server
+    };
+    let many_kafka = start(data.path(), "--kafka-connections-max");
+    let many_http = start(http_data.path(), "--http-connections-max");
+    let states = [
+        State::Quiet,
+        State::Dawdlers,
+        State::Bombs,
+        State::HalfOpen,
+        State::HalfOpenHttp,
+    ];
     let mut seen = vec![Vec::new(); states.len()];
     for _ in 0..ROUNDS {
         for (state, seen) in states.iter().zip(&mut seen) {
-            let attack = Attack::begin(*state, &server);
-            let took = measure(&server);
+            let server = match state {
+                State::HalfOpenHttp => &many_http,
+                _ => &many_kafka,
+            };
+            let attack = Attack::begin(*state, server);
+            let took = measure(server);
             println!("{state:?}: {took:?}");
             seen.push(took);
             drop(attack);

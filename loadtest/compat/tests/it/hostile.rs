@@ -8,14 +8,16 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use tidemark_compat::{Server, get};
+use tidemark_compat::{Crowd, Server, eventually, get};
 use tidemark_records::Compression;
 
 use crate::wire::{Client, batch};
 
 const HALF_OPEN: usize = 10_000;
-/// Memory the server may take for each connection that sent part of a length, bytes: a task, a socket, no buffer.
-const BYTES_PER_HALF_OPEN: u64 = 16 << 10;
+/// Memory the server may take for each connection that sent part of a request, bytes: a task, a socket, for HTTP the
+/// parser and its first buffer.
+const KAFKA_BYTES_PER_HALF_OPEN: u64 = 16 << 10;
+const HTTP_BYTES_PER_HALF_OPEN: u64 = 32 << 10;
 
 fn produce_and_read(server: &Server, what: &str) {
     ureq::post(server.url("/v1/topics/healthy/records"))
@@ -25,28 +27,72 @@ fn produce_and_read(server: &Server, what: &str) {
     assert!(read.contains(what), "{read}");
 }
 
-#[test]
-fn ten_thousand_half_open_connections_cost_little_and_disturb_nobody() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(data.path(), &[]).expecting("connection ended");
+/// Holds 10,000 half-open connections to `address` and checks that others are served meanwhile and what each costs.
+fn crowded(server: &Server, address: &str, begun: &[u8], bytes_each_max: u64) {
     server.create_topic("healthy", 1);
-    produce_and_read(&server, "before");
+    let mut client = Client::connect(&server.bootstrap());
+    let record = batch(Compression::None, b"record");
+    client.produce("healthy", record.clone());
+    produce_and_read(server, "before");
     let before = server.resident_bytes();
-    let held: Vec<TcpStream> = (0..HALF_OPEN)
-        .map(|_| {
-            let mut stream = TcpStream::connect(server.bootstrap()).expect("the server accepts");
-            stream.write_all(&[0, 0]).expect("half a length is sent");
-            stream
-        })
-        .collect();
-    produce_and_read(&server, "meanwhile");
+    let crowd = Crowd::gather(address, HALF_OPEN, begun);
+    produce_and_read(server, "meanwhile");
+    let offset = client.produce("healthy", record.clone());
+    client.fetch("healthy", offset);
     let grown = server.resident_bytes().saturating_sub(before);
     assert!(
-        grown < HALF_OPEN as u64 * BYTES_PER_HALF_OPEN,
+        grown < HALF_OPEN as u64 * bytes_each_max,
         "{HALF_OPEN} half-open connections took {grown} bytes"
     );
-    drop(held);
-    produce_and_read(&server, "after");
+    // A new client as well as the one that was there before.
+    Client::connect(&server.bootstrap()).produce("healthy", record);
+    drop(crowd);
+    produce_and_read(server, "after");
+}
+
+#[test]
+fn ten_thousand_half_open_kafka_connections_cost_little_and_disturb_nobody() {
+    let data = tempfile::tempdir().unwrap();
+    let flags = ["--kafka-connections-max", "12000"];
+    let server = Server::start(data.path(), &flags).expecting("connection ended");
+    let to = server.bootstrap();
+    crowded(&server, &to, &[0, 0], KAFKA_BYTES_PER_HALF_OPEN);
+}
+
+#[test]
+fn ten_thousand_half_open_http_connections_cost_little_and_disturb_nobody() {
+    let data = tempfile::tempdir().unwrap();
+    let flags = ["--http-connections-max", "12000"];
+    let server = Server::start(data.path(), &flags);
+    let to = server.http_address();
+    let head = b"POST /v1/topics/healthy/records HTTP/1.1\r\nhost: x\r\nx-";
+    crowded(&server, &to, head, HTTP_BYTES_PER_HALF_OPEN);
+}
+
+#[test]
+fn more_half_open_connections_than_there_are_places_for_keep_nobody_out() {
+    const PLACES: usize = 200;
+    let data = tempfile::tempdir().unwrap();
+    let bound = PLACES.to_string();
+    let flags = [
+        "--kafka-connections-max",
+        &bound,
+        "--http-connections-max",
+        &bound,
+    ];
+    let server = Server::start(data.path(), &flags).expecting("connection");
+    server.create_topic("healthy", 1);
+    let listeners: [(String, &[u8]); 2] = [
+        (server.bootstrap(), &[0, 0]),
+        (server.http_address(), b"GET /livez HT"),
+    ];
+    for (address, begun) in listeners {
+        let crowd = Crowd::gather(&address, 3 * PLACES, begun);
+        produce_and_read(&server, "meanwhile");
+        let record = batch(Compression::None, b"record");
+        Client::connect(&server.bootstrap()).produce("healthy", record);
+        eventually("the oldest made room", || crowd.open() <= PLACES);
+    }
 }
 
 #[test]
@@ -114,7 +160,8 @@ fn slow_senders_of_large_frames_take_no_more_memory_than_is_set_and_keep_nobody_
     }
     // The memory that is set, twice: a buffer that grows is there twice for a moment. Then what every open connection
     // may cost, and what the healthy client's own requests and the log's caches take.
-    let bound = 2 * (REQUEST_MEMORY_MIB << 20) + DAWDLERS as u64 * BYTES_PER_HALF_OPEN + (32 << 20);
+    let bound =
+        2 * (REQUEST_MEMORY_MIB << 20) + DAWDLERS as u64 * KAFKA_BYTES_PER_HALF_OPEN + (32 << 20);
     let grown = server.resident_bytes().saturating_sub(before);
     assert!(grown < bound, "{DAWDLERS} slow senders took {grown} bytes");
 }

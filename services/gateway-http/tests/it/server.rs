@@ -140,14 +140,42 @@ async fn slow_bodies_get_an_answer_and_are_cut_off() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_limit_wait_for_a_place() {
+async fn silent_connections_make_room_at_the_limit() {
     let few = HttpConfig {
         connections_max: 2,
+        head_timeout: Duration::from_secs(600),
         ..config()
     };
     let running = run(few).await;
-    let _held = [running.connect().await, running.connect().await];
-    // The idle two are closed by the head timeout, which makes room.
+    let mut half = running.connect().await;
+    half.write_all(b"GET /livez HT").await.unwrap();
+    let _silent = running.connect().await;
+    running.alive().await;
+    // The older one made room.
+    let mut rest = Vec::new();
+    let _ = half.read_to_end(&mut rest).await;
+    assert!(rest.is_empty());
+}
+
+#[tokio::test]
+async fn connections_that_talked_keep_their_place_until_they_idle_too_long() {
+    let one = HttpConfig {
+        connections_max: 1,
+        ..config()
+    };
+    let running = run(one).await;
+    let mut talks = running.connect().await;
+    for _ in 0..3 {
+        talks
+            .write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await
+            .unwrap();
+        let mut some = [0; 12];
+        talks.read_exact(&mut some).await.unwrap();
+        assert_eq!(&some, b"HTTP/1.1 200");
+        // The rest of the answer.
+        let _ = talks.read(&mut [0; 4096]).await.unwrap();
+    }
     running.alive().await;
 }
 

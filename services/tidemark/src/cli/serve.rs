@@ -18,7 +18,9 @@ const STOP: Duration = Duration::from_secs(2);
 /// Runs the service until a signal or a failure.
 pub(super) fn run(matches: Option<&ArgMatches>) -> Result<(), CliError> {
     let Loaded {
-        settings, warnings, ..
+        mut settings,
+        warnings,
+        ..
     } = settings::load(matches)?;
     let logs = LogConfig {
         filter: settings.log_output.filter.clone(),
@@ -35,7 +37,7 @@ pub(super) fn run(matches: Option<&ArgMatches>) -> Result<(), CliError> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    if let Some(warning) = roles::shortfall(roles::raise_limit(), &settings) {
+    if let Some(warning) = roles::fit(roles::raise_limit(), &mut settings) {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -2,7 +2,7 @@
 //!
 //! Systems start processes with a soft limit of 1,024 for the sake of programs that use `select`; the hard limit is what
 //! the operator means to allow. A listener that runs out of descriptors refuses connections long before its own
-//! bound, and so would the disk: hence the limit is raised at start, and told when it is still too low.
+//! bound, and so would the disk: hence the limit is raised at start, and where it is still too low the bounds follow it.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -28,20 +28,30 @@ pub fn raise_limit() -> Option<u64> {
     }
 }
 
-/// What to tell the operator when `limit` allows fewer connections than the settings do.
-#[must_use]
-pub fn shortfall(limit: Option<u64>, settings: &Settings) -> Option<String> {
+/// Lowers the bounds on connections to what `limit` allows, in proportion. Gives what to tell the operator then.
+pub fn fit(limit: Option<u64>, settings: &mut Settings) -> Option<String> {
     let (kafka, http) = (
+        settings.kafka.connections_max as u64,
+        settings.http.connections_max as u64,
+    );
+    let wanted = u128::from(kafka) + u128::from(http);
+    let needed = wanted + u128::from(OTHERS);
+    let limit = limit.filter(|limit| u128::from(*limit) < needed)?;
+    // Under a very low limit connections get half of it: the log's own files are fewer then.
+    let allowed = limit.saturating_sub(OTHERS).max(limit / 2);
+    let share = |of: u64| {
+        let share = u128::from(allowed) * u128::from(of) / wanted.max(1);
+        usize::try_from(share).unwrap_or(usize::MAX).max(1)
+    };
+    (
         settings.kafka.connections_max,
         settings.http.connections_max,
-    );
-    let needed = (kafka as u64)
-        .saturating_add(http as u64)
-        .saturating_add(OTHERS);
-    let limit = limit.filter(|limit| *limit < needed)?;
+    ) = (share(kafka), share(http));
     Some(format!(
         "the system allows {limit} open files and sockets, kafka.connections_max ({kafka}) and http.connections_max \
-         ({http}) need {needed}: raise the hard limit (ulimit -Hn, LimitNOFILE=) or lower the settings"
+         ({http}) need {needed}: going on with {} and {}. Raise the hard limit (ulimit -Hn, LimitNOFILE=) or lower the \
+         settings",
+        settings.kafka.connections_max, settings.http.connections_max
     ))
 }
 
@@ -57,16 +67,37 @@ mod tests {
         assert_eq!(now.current, now.maximum);
     }
 
-    #[test]
-    fn too_low_a_limit_is_told_with_what_is_needed() {
+    fn settings(kafka: usize, http: usize) -> Settings {
         let mut settings = Settings::default();
-        settings.kafka.connections_max = 1_000;
-        settings.http.connections_max = 100;
-        assert_eq!(shortfall(None, &settings), None);
-        assert_eq!(shortfall(Some(1_612), &settings), None);
-        let told = shortfall(Some(1_611), &settings).unwrap();
-        assert!(told.contains("1611") && told.contains("1612"), "{told}");
-        settings.kafka.connections_max = usize::MAX;
-        assert!(shortfall(Some(1 << 20), &settings).is_some());
+        settings.kafka.connections_max = kafka;
+        settings.http.connections_max = http;
+        settings
+    }
+
+    #[test]
+    fn a_limit_that_suffices_changes_nothing() {
+        for limit in [None, Some(1_612)] {
+            let mut asked = settings(1_000, 100);
+            assert_eq!(fit(limit, &mut asked), None);
+            assert_eq!(asked, settings(1_000, 100));
+        }
+    }
+
+    #[test]
+    fn too_low_a_limit_is_told_and_the_connections_fit_it() {
+        let mut few = settings(1_000, 100);
+        let told = fit(Some(1_062), &mut few).unwrap();
+        for part in ["1062", "1612", "500", "50"] {
+            assert!(told.contains(part), "{told}");
+        }
+        assert_eq!(few, settings(500, 50));
+        for (limit, asked) in [(1 << 20, usize::MAX), (64, 20_000), (0, 1), (600, 20_000)] {
+            let mut fitted = settings(asked, asked);
+            assert!(fit(Some(limit), &mut fitted).is_some());
+            let (kafka, http) = (fitted.kafka.connections_max, fitted.http.connections_max);
+            assert!(kafka >= 1 && http >= 1);
+            let open = (kafka as u64).saturating_add(http as u64);
+            assert!(open <= limit.max(2), "{limit} {asked}: {open}");
+        }
     }
 }

@@ -23,7 +23,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("aws-sdk-s3", &["blob"]),
     ("aws-config", &["blob"]),
     ("axum", &["gateway-http"]),
-    ("rustix", &["lognode", "tidemark"]),
+    ("rustix", &["lognode", "tidemark", "compat"]),
     ("clap", &["tidemark", "loadtest"]),
     ("prometheus", &["telemetry"]),
 ];
