@@ -80,8 +80,9 @@ impl Again {
         if stale {
             self.reread = true;
             // O3: the rows are the truth.
+            let changes = shard.cold.changes();
             match tier::rows::load(env.meta.as_ref(), shard.id).await {
-                Ok(rows) => shard.cold.reread(rows),
+                Ok(rows) => shard.cold.reread(rows, changes),
                 Err(error) => tracing::debug!(shard = %shard.id, "read cold rows: {error}"),
             }
         }

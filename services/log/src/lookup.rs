@@ -10,7 +10,7 @@ use crate::fetch::Isolation;
 use crate::index::Index;
 use crate::offsets::{EpochEnd, ListedOffset, OffsetSpec};
 use crate::poll::prove;
-use crate::read::{self, hot_start, locate_time, scan, with_index};
+use crate::read::{self, clean_end, hot_start, locate_time, scan, with_index};
 use crate::shard::{Readables, Shard};
 use crate::tier;
 use crate::view::{StoredBatch, View};
@@ -117,7 +117,8 @@ async fn max_timestamp(
     };
     let (offset, ms) = match record_at(env, &batch, ms, Offset(0)) {
         Ok(Some(found)) => found,
-        Ok(None) => (batch.base, ms),
+        // Compaction took it out: what is left there stands for it.
+        Ok(None) => (batch.base, batch.max_timestamp),
         Err(error) => unreadable(view, &batch, &error),
     };
     Ok(at(view, offset, ms, current))
@@ -181,9 +182,10 @@ async fn first_since(
     ms: i64,
 ) -> Result<Option<StoredBatch>, ReadError> {
     loop {
+        let clean = clean_end(env, shard, view.id);
         let until = {
             let shown = view.state.read();
-            let until = shown.tail_start();
+            let until = shown.tail_start().max(clean);
             if until <= looked {
                 let mut tail = shown.tail_from(looked);
                 return Ok(tail.find(|b| b.max_timestamp >= ms).cloned());
@@ -229,6 +231,7 @@ async fn pass_by_time(
     let reader = reader.as_ref().ok_or(ReadError::NotLeader(shard.id))?;
     let known = (reader, &env.cold.maps);
     let hot = hot_start(known, extents, partition).await?;
+    let hot = hot.max(clean_end(env, shard, partition));
     if let Some(tier) = env.tier.as_ref().filter(|_| from < hot.min(until)) {
         let (rows, range) = (shard.cold.rows(), (from, hot.min(until)));
         let found = tier::scan::by_time(&tier.objects, &rows, partition, range, ms).await?;

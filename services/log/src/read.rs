@@ -49,16 +49,20 @@ pub(crate) async fn read(
         oversized,
     };
     let mut next = from;
-    let tail_start = view.state.read().tail_start();
+    let tail_start = view
+        .state
+        .read()
+        .tail_start()
+        .max(clean_end(env, shard, view.id));
     if next < tail_start {
-        let more = scan(env, shard, view.id, next, tail_start, None, &mut |batch| {
-            next = batch.end;
+        let reached = scan(env, shard, view.id, next, tail_start, None, &mut |batch| {
             take.offer(batch)
         })
         .await?;
-        if !more {
+        let Some(reached) = reached else {
             return Ok(take.batches);
-        }
+        };
+        next = reached;
     }
     let shown = view.state.read();
     for batch in shown.tail_from(next) {
@@ -92,9 +96,16 @@ impl Take {
     }
 }
 
+/// Where a partition's compacted part ends: below it the cold segments are read, even while the journal or the tail still
+/// hold what was there before.
+pub(crate) fn clean_end(env: &Env, shard: &Shard, partition: PartitionId) -> Offset {
+    let rows = env.tier.as_ref().map(|_| shard.cold.rows());
+    rows.map_or(Offset(0), |rows| rows.clean_end(partition))
+}
+
 /// Visits a partition's batches that end above `from` and begin below `until`, in order, out of cold segments and the
-/// journal, until `visit` answers `false`; then the answer is `false` too. `hint` says where to begin in the journal when
-/// that is known.
+/// journal, until `visit` answers `false`: then the answer is `None`. Else it is where the next batch begins, which may lie
+/// behind the last one visited where compaction left a gap. `hint` says where to begin in the journal when that is known.
 pub(crate) async fn scan(
     env: &Env,
     shard: &Shard,
@@ -103,7 +114,7 @@ pub(crate) async fn scan(
     until: Offset,
     mut hint: Option<Hint>,
     visit: &mut (impl FnMut(StoredBatch) -> bool + Send),
-) -> Result<bool, ReadError> {
+) -> Result<Option<Offset>, ReadError> {
     let mut next = from;
     let mut again = Again::default();
     loop {
@@ -123,9 +134,9 @@ pub(crate) async fn scan(
             &mut follow,
         );
         match passed.await {
-            Ok(more) => return Ok(more),
+            Ok(reached) => return Ok(reached),
             // Deleted while it was read: what is left is not asked for.
-            Err(PassError::Gap(_)) if begins_after(shard, partition, next) => return Ok(false),
+            Err(PassError::Gap(_)) if begins_after(shard, partition, next) => return Ok(None),
             Err(error) => again.consider(env, shard, &readables, error).await?,
         }
     }
@@ -146,7 +157,7 @@ async fn pass(
     (from, until): (Offset, Offset),
     hint: Option<Hint>,
     visit: &mut (impl FnMut(StoredBatch) -> bool + Send),
-) -> Result<bool, PassError> {
+) -> Result<Option<Offset>, PassError> {
     let Readables { reader, extents } = readables;
     let reader = reader.as_ref().ok_or(ReadError::NotLeader(shard.id))?;
     let known = (reader, &env.cold.maps);
@@ -158,17 +169,16 @@ async fn pass(
     let (first, mut at) = if let Some((first, lsn)) = hinted {
         (first, Some(lsn))
     } else {
-        let cold = hot_start(known, extents, partition).await?.min(until);
+        let hot = hot_start(known, extents, partition).await?;
+        let cold = hot.max(clean_end(env, shard, partition)).min(until);
         if let Some(tier) = env.tier.as_ref().filter(|_| next < cold) {
             let rows = shard.cold.rows();
-            let mut follow = |batch: StoredBatch| {
-                next = batch.end;
-                visit(batch)
-            };
             let range = (from, cold);
-            if !tier::scan::scan(&tier.objects, &rows, partition, range, &mut follow).await? {
-                return Ok(false);
-            }
+            let reached = tier::scan::scan(&tier.objects, &rows, partition, range, visit).await?;
+            let Some(reached) = reached else {
+                return Ok(None);
+            };
+            next = reached;
             if next < cold {
                 return Err(PassError::Gap(next));
             }
@@ -193,11 +203,11 @@ async fn pass(
                         continue;
                     }
                     if batch.base >= until {
-                        return Ok(true);
+                        return Ok(Some(next));
                     }
                     next = batch.end;
                     if !visit(batch) {
-                        return Ok(false);
+                        return Ok(None);
                     }
                 }
             }
@@ -206,7 +216,7 @@ async fn pass(
             break;
         }
     }
-    Ok(true)
+    Ok(Some(next))
 }
 
 /// The first offset of a partition that the readable extents hold, or would hold.

@@ -5,7 +5,9 @@
 //! gives extents up on the log nodes when their disks fill. Readers ([`scan`]) find a partition's batches through the
 //! rows in memory ([`rows`]) and the footer indexes and chunks in bounded caches ([`objects`]).
 //!
-//! Per shard [`retain`] moves where partitions begin and takes out objects; per process [`collect`] deletes them.
+//! Per shard [`retain`] moves where partitions begin and takes out objects, and [`compact`] rewrites: what lies in objects of
+//! all partitions into objects of one, and compacted topics to the latest record of each key. Per process [`collect`]
+//! deletes what was taken out.
 //!
 //! # Consistency
 //! The rows in memory are those of the store as of the takeover plus this owner's own commits; only an owner changes
@@ -20,10 +22,15 @@
 //! it before it deletes (T1).
 
 pub(crate) mod build;
+pub(crate) mod clean;
 pub(crate) mod collect;
 pub(crate) mod commit;
+pub(crate) mod compact;
 pub(crate) mod config;
 pub(crate) mod counters;
+pub(crate) mod draft;
+pub(crate) mod inventory;
+pub(crate) mod merge;
 pub(crate) mod objects;
 pub(crate) mod part;
 pub(crate) mod pressure;
@@ -31,6 +38,8 @@ pub(crate) mod release;
 pub(crate) mod retain;
 pub(crate) mod rows;
 pub(crate) mod scan;
+pub(crate) mod stream;
+pub(crate) mod swap;
 pub(crate) mod worker;
 
 use std::sync::Arc;
@@ -54,9 +63,11 @@ pub(crate) struct Tier {
     pub(crate) counters: Arc<Counters>,
     /// Who holds one may gather an object: bounds what gathering keeps in memory.
     pub(crate) gathering: Semaphore,
+    /// Who holds it may compact: bounds what that keeps in memory.
+    pub(crate) compacting: Semaphore,
 }
 
-/// Starts a shard's tierer, its release and its retention.
+/// Starts a shard's tierer, its release, its retention and its compaction.
 pub(crate) fn spawn(
     env: &Arc<Env>,
     tier: &Arc<Tier>,
@@ -73,8 +84,10 @@ pub(crate) fn spawn(
     tasks.spawn(name, release::run(e, t, s, tasks.token()));
     let (e, t, s) = all();
     let name = format!("retention of shard {}", shard.id);
-    let topics = topics.clone();
-    tasks.spawn(name, retain::run(e, t, topics, s, tasks.token()));
+    tasks.spawn(name, retain::run(e, t, topics.clone(), s, tasks.token()));
+    let (e, t, s) = all();
+    let name = format!("compaction of shard {}", shard.id);
+    tasks.spawn(name, compact::run(e, t, topics.clone(), s, tasks.token()));
 }
 
 impl Tier {
@@ -88,6 +101,7 @@ impl Tier {
         let counters = Arc::new(Counters::default());
         Self {
             gathering: Semaphore::new(config.gatherers_max.max(1)),
+            compacting: Semaphore::new(1),
             objects: Arc::new(Objects::new(
                 store,
                 &config,

@@ -25,7 +25,7 @@
 //! | 0x31 | `tier/{s}` | tiered_lsn (K8) | `cold.rs` |
 //! | 0x32 | `ext/{s}/{idx}` | extent, checkpoint mark | `extent.rs` |
 //! | 0x38 | `l0/{s}/{end_lsn}` | a cold segment of a shard's LSN range | `cold.rs` |
-//! | 0x39 | `l1/{topic}/{p}/{end_offset}` | a cold segment of one partition | |
+//! | 0x39 | `l1/{s}/{topic}/{p}/{end_offset}` | a cold segment of one partition | `cold1.rs` |
 //! | 0x3a | `pend/{object}` | the intent to write an object | `cold.rs` |
 //! | 0x3b | `gc/{versionstamp}/{n}` | an object to be deleted | `cold.rs` |
 //! | 0x40 | `grp/{tid}/{group}` | generation, protocol, leader | `group.rs` |
@@ -42,6 +42,7 @@
 pub mod change;
 mod codec;
 pub mod cold;
+pub mod cold1;
 pub mod extent;
 pub mod group;
 pub mod node;
@@ -82,6 +83,8 @@ pub enum Tag {
     Tier = 0x31,
     /// `l0/{s}/{end_lsn}`
     Level0 = 0x38,
+    /// `l1/{s}/{topic}/{p}/{end_offset}`
+    Level1 = 0x39,
     /// `pend/{object}`
     Pending = 0x3a,
     /// `gc/{versionstamp}/{n}`

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use tidemark_types::{Lsn, ObjectId, Offset, PartitionId};
 
-use crate::format::{HEADER_BYTES, Header, low_u32};
+use crate::format::{Covers, HEADER_BYTES, Header, low_u32};
 use crate::index::{Block, Entry, Index};
 
 /// A block closes once it has this many bytes: what a lookup reads at least.
@@ -63,11 +63,18 @@ struct Gathered {
     digest: crc_fast::Digest,
 }
 
+/// Where what the object covers begins.
+#[derive(Clone, Copy, Debug)]
+enum First {
+    Frame(Lsn),
+    Offset(Offset),
+}
+
 /// An object being gathered. Holds references to the batches' memory, and little else.
 #[derive(Debug)]
 pub struct Builder {
     object: ObjectId,
-    first: Lsn,
+    first: First,
     partitions: BTreeMap<PartitionId, Gathered>,
     bytes: u64,
     max_timestamp: i64,
@@ -89,9 +96,19 @@ pub struct Built {
 }
 
 impl Builder {
-    /// An object for the frames from `first` on.
+    /// A level 0 object, for the frames from `first` on.
     #[must_use]
     pub const fn new(object: ObjectId, first: Lsn) -> Self {
+        Self::starting(object, First::Frame(first))
+    }
+
+    /// A level 1 object, for one partition's offsets from `first` on.
+    #[must_use]
+    pub const fn of_partition(object: ObjectId, first: Offset) -> Self {
+        Self::starting(object, First::Offset(first))
+    }
+
+    const fn starting(object: ObjectId, first: First) -> Self {
         Self {
             object,
             first,
@@ -150,13 +167,39 @@ impl Builder {
         Ok(())
     }
 
-    /// The object, holding the frames below `end`.
+    /// The level 0 object, holding the frames below `end`.
+    ///
+    /// # Panics
+    /// When it was begun as a level 1 object.
     #[must_use]
     pub fn finish(self, end: Lsn) -> Built {
+        let First::Frame(first) = self.first else {
+            panic!("a level 1 object ends at an offset");
+        };
+        self.seal(Covers::Frames { first, end })
+    }
+
+    /// The level 1 object, standing for the offsets below `end`.
+    ///
+    /// # Panics
+    /// When it was begun as a level 0 object, or holds other than one partition's batches within those offsets.
+    #[must_use]
+    pub fn finish_partition(self, end: Offset) -> Built {
+        let First::Offset(first) = self.first else {
+            panic!("a level 0 object ends at a frame");
+        };
+        let fits = |g: &Gathered| g.base >= first && g.end <= end;
+        assert!(
+            self.partitions.len() == 1 && self.partitions.values().all(fits),
+            "a level 1 object holds one partition's batches, within its offsets"
+        );
+        self.seal(Covers::Offsets { first, end })
+    }
+
+    fn seal(self, covers: Covers) -> Built {
         let header = Header {
             object: self.object,
-            first: self.first,
-            end,
+            covers,
         };
         let mut chunks = vec![header.encode().freeze()];
         let mut at = HEADER_BYTES as u64;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::{BufMut, BytesMut};
 use tidemark_types::{DecodeError, Offset, PartitionId, PartitionIndex, Reader, TopicId};
 
-use crate::format::{HEADER_BYTES, Header, TRAILER_BYTES, Trailer, check_crc, crc32c};
+use crate::format::{Covers, HEADER_BYTES, Header, TRAILER_BYTES, Trailer, check_crc, crc32c};
 
 const PARTITION_BYTES: usize = 48;
 const BLOCK_BYTES: usize = 24;
@@ -73,6 +73,7 @@ impl Index {
             out.put_u32(block.crc);
         }
         let trailer = Trailer {
+            level: self.header.covers.level(),
             index_at,
             index_bytes: count_u32(out.len()),
             index_crc: crc32c(&out),
@@ -98,6 +99,10 @@ impl Index {
         check_crc("segment index", index, trailer.index_crc)?;
         let mut r = Reader::new(index);
         let header = Header::decode_fields(&mut r)?;
+        if header.covers.level() != trailer.level {
+            let why = "is of another level than its trailer";
+            return Err(DecodeError::invalid("segment index", why));
+        }
         let tables = (trailer.partitions as usize)
             .saturating_mul(PARTITION_BYTES)
             .saturating_add((trailer.blocks as usize).saturating_mul(BLOCK_BYTES));
@@ -136,6 +141,13 @@ impl Index {
         if at != index_at || blocks != self.blocks.len() {
             let why = "does not cover the object";
             return Err(DecodeError::invalid("segment index", why));
+        }
+        if let Covers::Offsets { first, end } = self.header.covers {
+            let fits = |e: &Entry| e.base >= first && e.end <= end;
+            if self.entries.len() != 1 || !self.entries.iter().all(fits) {
+                let why = "of level 1 is not of one partition within its offsets";
+                return Err(DecodeError::invalid("segment index", why));
+            }
         }
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! The format of a cold segment: one object of a shard's committed LSN range, sorted by partition. No I/O.
+//! The format of a cold segment: one object of a shard's committed LSN range sorted by partition (level 0), or of one
+//! partition's offsets (level 1). No I/O.
 //!
 //! # Overview
 //! [`Builder`] gathers batches in log order and gives the object as chunks that share the batches' memory. [`Index`]
@@ -19,5 +20,5 @@ mod index;
 mod tests;
 
 pub use builder::{BatchSpan, Builder, Built, OutOfOrder};
-pub use format::{HEADER_BYTES, Header, TRAILER_BYTES, verify};
+pub use format::{Covers, HEADER_BYTES, Header, TRAILER_BYTES, verify};
 pub use index::{Block, Index, Partition};

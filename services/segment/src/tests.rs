@@ -2,7 +2,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use tidemark_types::{Epoch, Lsn, ObjectId, Offset, PartitionId, PartitionIndex, ShardId, TopicId};
 
-use crate::{BatchSpan, Builder, Built, HEADER_BYTES, Header, Index, verify};
+use crate::{BatchSpan, Builder, Built, Covers, HEADER_BYTES, Header, Index, verify};
 
 const OBJECT: ObjectId = ObjectId {
     shard: ShardId(3),
@@ -204,6 +204,71 @@ fn stored_bytes_do_not_change() {
     ]);
     tidemark_golden::newest(
         "segment/l0-v1",
+        &built.index,
+        |_| whole(&built),
+        |bytes| {
+            let at = usize::try_from(built.index_at).unwrap();
+            Index::decode(&bytes[at..], built.index_at)
+        },
+    );
+}
+
+fn level1(spans: &[(i64, i64)], covers: (i64, i64)) -> Built {
+    let mut builder = Builder::of_partition(OBJECT, Offset(covers.0));
+    for (base, end) in spans {
+        let span = BatchSpan {
+            base: Offset(*base),
+            end: Offset(*end),
+            max_timestamp: 100 + *base,
+        };
+        let bytes = Bytes::from(vec![7; 40]);
+        let (prefix, rest) = (bytes.slice(..21), bytes.slice(21..));
+        builder.push(partition(4, 1), span, prefix, rest).unwrap();
+    }
+    builder.finish_partition(Offset(covers.1))
+}
+
+#[test]
+fn a_level_1_object_covers_more_offsets_than_it_has_batches() {
+    let built = level1(&[(12, 15), (20, 21)], (10, 30));
+    let object = whole(&built);
+    let index = Index::decode(&tail(&built, &object), built.index_at).unwrap();
+    assert_eq!(index, built.index);
+    let (first, end) = (Offset(10), Offset(30));
+    assert_eq!(index.header.covers, Covers::Offsets { first, end });
+    let header = Header::decode(&object[..HEADER_BYTES]).unwrap();
+    assert_eq!(header, index.header);
+    let part = index.find(partition(4, 1)).unwrap();
+    assert_eq!((part.base(), part.end()), (Offset(12), Offset(21)));
+}
+
+#[test]
+fn levels_are_not_taken_for_one_another() {
+    let (one, other) = (level1(&[(0, 3)], (0, 3)), build(&[((4, 1), 3, 0, 5, 40)]).0);
+    let good = tail(&one, &whole(&one));
+    let level0 = tail(&other, &whole(&other));
+    let split = good.len() - crate::TRAILER_BYTES;
+    let mixed = [
+        &good[..split],
+        &level0[level0.len() - crate::TRAILER_BYTES..],
+    ]
+    .concat();
+    assert!(Index::decode(&mixed, one.index_at).is_err());
+    // A level 1 index whose batches lie outside of what it covers.
+    let mut lies = one;
+    lies.index.header.covers = Covers::Offsets {
+        first: Offset(1),
+        end: Offset(3),
+    };
+    let bytes = lies.index.encode(lies.index_at);
+    assert!(Index::decode(&bytes, lies.index_at).is_err());
+}
+
+#[test]
+fn stored_bytes_of_level_1_do_not_change() {
+    let built = level1(&[(12, 15), (20, 21)], (10, 30));
+    tidemark_golden::newest(
+        "segment/l1-v1",
         &built.index,
         |_| whole(&built),
         |bytes| {

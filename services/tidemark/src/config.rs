@@ -159,6 +159,14 @@ settings! {
         object_size: ByteCount = ByteCount::mib(64);
         /// Memory for parts of objects that were read.
         read_cache: ByteCount = ByteCount::mib(64);
+        /// A partition's own object, which compaction makes of those of all partitions, closes at this size.
+        segment_size: ByteCount = ByteCount::mib(64);
+        /// How often compaction is looked at.
+        compaction_period: Span = Span::from_secs(15);
+        /// Memory of a run of compaction for keys and for bytes on their way; its object comes on top. One run at a time.
+        compaction_memory: ByteCount = ByteCount::mib(128);
+        /// A run rewrites at least this much per partition on average, and `cleanup.policy=compact` waits for as much that is new, an hour at the most: what bounds the requests per byte.
+        compaction_least: ByteCount = ByteCount::mib(1);
         /// How often retention is applied.
         retention_period: Span = Span::from_secs(60);
         /// How long an object that is no longer part of the log is kept: readers may be in the middle of it.

@@ -26,6 +26,21 @@ pub struct TierConfig {
     pub collect_period: Duration,
     /// How long an object that is no longer part of the log stays: readers may hold its name.
     pub grace: Duration,
+    /// A partition's own object closes once its batches take this many bytes.
+    pub segment_bytes: u64,
+    /// How often compaction is looked at.
+    pub compaction_period: Duration,
+    /// What one run of compaction takes for keys and for bytes on their way, beside the object it makes. One run at a time.
+    pub compaction_memory_bytes: usize,
+    /// Objects of all partitions that one run rewrites at the least, and at the most.
+    pub merge_objects: (usize, usize),
+    /// A run needs this many bytes per partition in it, on average: it bounds the objects, and with them the PUTs, per byte.
+    pub merge_partition_bytes: u64,
+    /// `cleanup.policy=compact` waits for this many bytes that were not compacted, so that small partitions do not cost an
+    /// object for every few records; but no longer than [`TierConfig::clean_wait`].
+    pub clean_bytes: u64,
+    /// See [`TierConfig::clean_bytes`].
+    pub clean_wait: Duration,
     /// When a deleted object is deleted once more: a put may have landed late (T3).
     pub second_delete: Duration,
 }
@@ -42,6 +57,13 @@ impl Default for TierConfig {
             ahead_max: 8,
             retention_period: Duration::from_secs(60),
             collect_period: Duration::from_secs(30),
+            segment_bytes: 64 << 20,
+            compaction_period: Duration::from_secs(15),
+            compaction_memory_bytes: 128 << 20,
+            merge_objects: (8, 64),
+            merge_partition_bytes: 1 << 20,
+            clean_bytes: 1 << 20,
+            clean_wait: Duration::from_secs(60 * 60),
             grace: Duration::from_secs(10 * 60),
             second_delete: Duration::from_secs(24 * 60 * 60),
         }

@@ -33,7 +33,7 @@ counters! {
     failures,
     /// Extents that were given up on the log nodes.
     extents_released,
-    /// Ranged GETs for readers, read-ahead included.
+    /// Ranged GETs for readers and footer indexes, read-ahead included.
     gets,
     /// Their bytes.
     get_bytes,
@@ -47,6 +47,18 @@ counters! {
     objects_deleted,
     /// Intents of past epochs that were cleared.
     orphans,
+    /// Objects of one partition that compaction made: one PUT each (more when its bytes make it a multipart upload).
+    compaction_puts,
+    /// Their bytes: what was rewritten.
+    compaction_put_bytes,
+    /// Ranged GETs of compaction.
+    compaction_gets,
+    /// Their bytes.
+    compaction_get_bytes,
+    /// Runs of compaction that failed and are tried again.
+    compaction_failures,
+    /// Records taken out by `cleanup.policy=compact`: superseded ones, old tombstones, ones without a key.
+    records_compacted,
 }
 
 /// Counts one more.

@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 
 use super::config::TierConfig;
 use super::counters::{Counters, add, count};
-use super::rows::Level0;
+use super::rows::Located;
 use crate::view::StoredBatch;
 
 /// Bookkeeping of a batch in a chunk beside its bytes.
@@ -60,6 +60,13 @@ pub(crate) fn object_key(object: ObjectId) -> Result<BlobKey, BadKey> {
 pub(crate) struct Chunk {
     pub(crate) batches: Vec<StoredBatch>,
     weight: u64,
+}
+
+/// Whose GETs are counted.
+#[derive(Clone, Copy)]
+enum Use {
+    Reader,
+    Compaction,
 }
 
 /// Which chunk: the object, the partition, and its first block.
@@ -152,22 +159,48 @@ impl Objects {
     }
 
     /// A segment's footer index.
-    pub(crate) async fn index(&self, segment: &Level0) -> Result<Arc<Index>, ObjectError> {
-        let row = segment.row;
+    pub(crate) async fn index(
+        &self,
+        segment: impl Into<Located>,
+    ) -> Result<Arc<Index>, ObjectError> {
+        let segment = segment.into();
+        let object = segment.object;
         let load = async {
             let check = |tail: Bytes| {
-                let index = Index::decode(&tail, row.index_at)?;
+                let index = Index::decode(&tail, segment.index_at)?;
                 let header = &index.header;
-                if (header.object, header.first, header.end) == (row.object, row.first, segment.end)
-                {
+                if (header.object, header.covers) == (object, segment.covers) {
                     return Ok(Arc::new(index));
                 }
                 let why = "the object is another one than its row says";
                 Err(DecodeError::invalid("segment index", why))
             };
-            self.read(row.object, row.index_at..row.bytes, check).await
+            let range = segment.index_at..segment.bytes;
+            self.read(Use::Reader, object, range, check).await
         };
-        self.indexes.get_or_insert_async(&row.object, load).await
+        self.indexes.get_or_insert_async(&object, load).await
+    }
+
+    /// Some of an object's bytes for compaction, as they are, past the caches.
+    pub(crate) async fn raw(
+        &self,
+        object: ObjectId,
+        range: Range<u64>,
+    ) -> Result<Bytes, ObjectError> {
+        self.read(Use::Compaction, object, range, Ok).await
+    }
+
+    /// One block's batches for compaction, past the caches.
+    pub(crate) async fn block(
+        &self,
+        object: ObjectId,
+        part: &Partition<'_>,
+        block: usize,
+    ) -> Result<Chunk, ObjectError> {
+        let blocks = block..block + 1;
+        let decode = |bytes: Bytes| decode_chunk(part, blocks.clone(), &bytes);
+        let range = part.range(blocks.clone());
+        self.read(Use::Compaction, object, range, decode).await
     }
 
     /// The blocks that are read together with block `block`.
@@ -186,7 +219,7 @@ impl Objects {
         let load = async {
             let range = part.range(blocks.clone());
             let decode = |bytes: Bytes| decode_chunk(part, blocks.clone(), &bytes).map(Arc::new);
-            self.read(object, range, decode).await
+            self.read(Use::Reader, object, range, decode).await
         };
         self.chunks.get_or_insert_async(&key, load).await
     }
@@ -234,6 +267,7 @@ impl Objects {
     /// One ranged GET, checked, and again while that may help: bytes that fail their checksum are worth another GET.
     async fn read<T>(
         &self,
+        whose: Use,
         object: ObjectId,
         range: Range<u64>,
         check: impl Fn(Bytes) -> Result<T, DecodeError>,
@@ -242,10 +276,17 @@ impl Objects {
         let (base, cap) = (Duration::from_millis(50), Duration::from_secs(2));
         let mut backoff = Backoff::new(base, cap, TRIES);
         loop {
-            count(&self.counters.gets);
+            let (gets, get_bytes) = match whose {
+                Use::Reader => (&self.counters.gets, &self.counters.get_bytes),
+                Use::Compaction => (
+                    &self.counters.compaction_gets,
+                    &self.counters.compaction_get_bytes,
+                ),
+            };
+            count(gets);
             let error = match self.store.get(&key, range.clone()).await {
                 Ok(bytes) => {
-                    add(&self.counters.get_bytes, bytes.len() as u64);
+                    add(get_bytes, bytes.len() as u64);
                     match check(bytes) {
                         Ok(value) => return Ok(value),
                         Err(why) => ObjectError::Damaged { object, why },
@@ -266,7 +307,7 @@ impl Objects {
 }
 
 /// Checks the blocks and cuts them into batches, which share the memory of `bytes`.
-fn decode_chunk(
+pub(crate) fn decode_chunk(
     part: &Partition<'_>,
     blocks: Range<usize>,
     bytes: &Bytes,

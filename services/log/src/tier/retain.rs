@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidemark_segment::Partition;
 use tidemark_topics::{Topic, TopicError, Topics};
 use tidemark_types::{Offset, Ownership, PartitionId, TopicId};
 use tokio_util::sync::CancellationToken;
@@ -17,7 +16,8 @@ use super::Tier;
 use super::commit::{CONDEMN_MAX, CommitError, remove};
 use super::counters::add;
 use super::objects::ObjectError;
-use super::rows::{Level0, Rows};
+use super::rows::{Level0, Level1, Rows};
+use super::swap::remove_own;
 use crate::env::Env;
 use crate::shard::Shard;
 use crate::truncate::{TruncateError, raise};
@@ -82,22 +82,56 @@ impl Fate {
         self.topic.is_none() || end <= self.start
     }
 
-    /// Whether the oldest part that is left goes.
-    fn expires(&self, part: &Partition<'_>, now_ms: i64) -> bool {
+    /// Whether the oldest piece that is left goes.
+    fn expires(&self, piece: &Piece, now_ms: i64) -> bool {
         let deletes = |t: &&Arc<Topic>| t.config.cleanup_policy.delete;
         let Some(topic) = self.topic.as_ref().filter(deletes) else {
             return false;
         };
         let config = &topic.config;
-        let newest = part.max_timestamp();
         let too_old = config.retention_ms.is_some_and(|ms| {
-            let age = now_ms.saturating_sub(newest);
+            let age = now_ms.saturating_sub(piece.newest_ms);
             // Without a timestamp there is no age.
-            newest >= 0 && u64::try_from(age).is_ok_and(|age| age > ms)
+            piece.newest_ms >= 0 && u64::try_from(age).is_ok_and(|age| age > ms)
         });
-        let left = self.bytes.saturating_sub(part.bytes());
+        let left = self.bytes.saturating_sub(piece.bytes);
         too_old || config.retention_bytes.is_some_and(|max| left >= max)
     }
+}
+
+/// A partition's part of one object.
+#[derive(Clone, Copy)]
+struct Piece {
+    partition: PartitionId,
+    end: Offset,
+    bytes: u64,
+    newest_ms: i64,
+}
+
+/// What holds of every partition, each partition's in offset order.
+async fn pieces(tier: &Tier, rows: &Rows) -> Result<Vec<Piece>, ObjectError> {
+    let own = rows.level1.iter().flat_map(|(partition, own)| {
+        own.iter().map(|row| Piece {
+            partition: *partition,
+            end: row.end,
+            bytes: row.bytes(),
+            // What was compacted away has no age: it goes with its neighbours.
+            newest_ms: row.row.object.map_or(0, |object| object.max_timestamp),
+        })
+    });
+    let mut pieces: Vec<Piece> = own.collect();
+    for segment in &rows.segments {
+        let index = tier.objects.index(segment).await?;
+        let held = index.partitions().map(|part| Piece {
+            partition: part.id(),
+            end: part.end(),
+            bytes: part.bytes(),
+            newest_ms: part.max_timestamp(),
+        });
+        // Below the end of a partition's own segments those hold.
+        pieces.extend(held.filter(|piece| piece.end > rows.own_end(piece.partition)));
+    }
+    Ok(pieces)
 }
 
 async fn round(
@@ -108,26 +142,24 @@ async fn round(
     ownership: Ownership,
 ) -> Result<(), RetainError> {
     let rows = shard.cold.rows();
-    if rows.segments.is_empty() {
+    if rows.segments.is_empty() && rows.level1.is_empty() {
         return Ok(());
     }
-    let mut fates = fates(tier, topics, shard, &rows).await?;
+    let pieces = pieces(tier, &rows).await?;
+    let mut fates = fates(topics, shard, &pieces).await?;
     let now_ms = env.clock.wall_ms();
-    for segment in &rows.segments {
-        let index = tier.objects.index(segment).await?;
-        for part in index.partitions() {
-            let Some(fate) = fates.get_mut(&part.id()) else {
-                continue;
-            };
-            if fate.kept || part.end() <= fate.start {
-                continue;
-            }
-            if fate.expires(&part, now_ms) {
-                fate.start = part.end();
-                fate.bytes = fate.bytes.saturating_sub(part.bytes());
-            } else {
-                fate.kept = true;
-            }
+    for piece in &pieces {
+        let Some(fate) = fates.get_mut(&piece.partition) else {
+            continue;
+        };
+        if fate.kept || piece.end <= fate.start {
+            continue;
+        }
+        if fate.expires(piece, now_ms) {
+            fate.start = piece.end;
+            fate.bytes = fate.bytes.saturating_sub(piece.bytes);
+        } else {
+            fate.kept = true;
         }
     }
     let moved = fates.iter().filter(|(_, fate)| fate.start > fate.before);
@@ -138,42 +170,38 @@ async fn round(
 }
 
 async fn fates(
-    tier: &Tier,
     topics: &Topics,
     shard: &Shard,
-    rows: &Rows,
+    pieces: &[Piece],
 ) -> Result<BTreeMap<PartitionId, Fate>, RetainError> {
     let mut known: BTreeMap<TopicId, Option<Arc<Topic>>> = BTreeMap::new();
     let mut fates: BTreeMap<PartitionId, Fate> = BTreeMap::new();
-    for segment in &rows.segments {
-        let index = tier.objects.index(segment).await?;
-        for part in index.partitions() {
-            let id = part.id();
-            if let Some(fate) = fates.get_mut(&id) {
-                if part.end() > fate.start {
-                    fate.bytes += part.bytes();
-                }
-                continue;
+    for piece in pieces {
+        let id = piece.partition;
+        if let Some(fate) = fates.get_mut(&id) {
+            if piece.end > fate.start {
+                fate.bytes += piece.bytes;
             }
-            let topic = match known.get(&id.topic) {
-                Some(topic) => topic.clone(),
-                None => {
-                    let topic = topics.get(id.topic).await?;
-                    known.insert(id.topic, topic.clone());
-                    topic
-                }
-            };
-            let view = shard.view(id);
-            let start = view.map_or(Offset(0), |view| view.state.read().log_start);
-            let fate = Fate {
-                topic,
-                before: start,
-                start,
-                bytes: if part.end() > start { part.bytes() } else { 0 },
-                kept: false,
-            };
-            fates.insert(id, fate);
+            continue;
         }
+        let topic = match known.get(&id.topic) {
+            Some(topic) => topic.clone(),
+            None => {
+                let topic = topics.get(id.topic).await?;
+                known.insert(id.topic, topic.clone());
+                topic
+            }
+        };
+        let view = shard.view(id);
+        let start = view.map_or(Offset(0), |view| view.state.read().log_start);
+        let fate = Fate {
+            topic,
+            before: start,
+            start,
+            bytes: if piece.end > start { piece.bytes } else { 0 },
+            kept: false,
+        };
+        fates.insert(id, fate);
     }
     Ok(fates)
 }
@@ -187,23 +215,50 @@ async fn condemn_dead(
     rows: &Rows,
     fates: &BTreeMap<PartitionId, Fate>,
 ) -> Result<(), RetainError> {
+    let is_dead = |partition: PartitionId, end: Offset| {
+        let fate = fates.get(&partition);
+        fate.is_some_and(|fate| fate.is_dead(end))
+    };
+    let own = rows.level1.iter();
+    let own = own.flat_map(|(id, own)| own.iter().map(|row| (*id, *row)));
+    let dead: Vec<(PartitionId, Level1)> = own.filter(|(id, row)| is_dead(*id, row.end)).collect();
+    for some in dead.chunks(CONDEMN_MAX) {
+        remove_own(env, ownership, some, not_before(env, tier)).await?;
+        for (partition, row) in some {
+            shard.cold.swap(*partition, &[*row], None);
+        }
+        add(&tier.counters.objects_condemned, some.len() as u64);
+    }
+    condemn_passed(env, tier, shard, ownership, is_dead).await
+}
+
+/// Takes out the objects of all partitions of which every part is dead or lies in an object of its partition.
+pub(super) async fn condemn_passed<E: From<ObjectError> + From<CommitError>>(
+    env: &Env,
+    tier: &Tier,
+    shard: &Shard,
+    ownership: Ownership,
+    is_dead: impl Fn(PartitionId, Offset) -> bool,
+) -> Result<(), E> {
+    let rows = shard.cold.rows();
     let mut dead: Vec<Level0> = Vec::new();
     for segment in &rows.segments {
         let index = tier.objects.index(segment).await?;
-        let is_dead = |part: Partition<'_>| {
-            let fate = fates.get(&part.id());
-            fate.is_some_and(|fate| fate.is_dead(part.end()))
-        };
-        if index.partitions().all(is_dead) {
+        let has_passed = |id, end| end <= rows.own_end(id) || is_dead(id, end);
+        if index.partitions().all(|p| has_passed(p.id(), p.end())) {
             dead.push(*segment);
         }
     }
-    let grace_ms = i64::try_from(tier.config.grace.as_millis()).unwrap_or(i64::MAX);
     for some in dead.chunks(CONDEMN_MAX) {
-        let not_before_ms = env.clock.wall_ms().saturating_add(grace_ms);
-        remove(env, ownership, some, not_before_ms).await?;
+        remove(env, ownership, some, not_before(env, tier)).await?;
         shard.cold.remove(some);
         add(&tier.counters.objects_condemned, some.len() as u64);
     }
     Ok(())
+}
+
+/// When what is condemned now may be deleted.
+pub(super) fn not_before(env: &Env, tier: &Tier) -> i64 {
+    let grace_ms = i64::try_from(tier.config.grace.as_millis()).unwrap_or(i64::MAX);
+    env.clock.wall_ms().saturating_add(grace_ms)
 }

@@ -1,20 +1,80 @@
 //! The rows of a shard's cold segments, in memory while it is owned.
 
-use tidemark_meta::keys::Key;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use tidemark_meta::keys::cold::{Level0Key, Level0Row, TierKey};
+use tidemark_meta::keys::cold1::{Level1Key, Level1Row};
+use tidemark_meta::keys::{Key, KeyRange};
 use tidemark_meta::{MetaError, MetaStore, Mode, keys};
-use tidemark_types::{Lsn, ShardId};
+use tidemark_segment::Covers;
+use tidemark_types::{Lsn, ObjectId, Offset, PartitionId, ShardId};
 
 /// Rows read in one transaction.
 const PAGE: usize = 1_000;
 
-/// One cold segment.
+/// One cold segment of all partitions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Level0 {
     /// End of its LSN range, exclusive.
     pub(crate) end: Lsn,
     pub(crate) row: Level0Row,
 }
+
+/// Some offsets of one partition, in an object of their own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Level1 {
+    /// End of its offsets, exclusive.
+    pub(crate) end: Offset,
+    pub(crate) row: Level1Row,
+}
+
+impl Level1 {
+    /// Bytes of its object.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.row.object.map_or(0, |object| object.bytes)
+    }
+
+    /// Where its object is, when there is one.
+    pub(crate) fn located(&self) -> Option<Located> {
+        let object = self.row.object?;
+        Some(Located {
+            object: object.object,
+            bytes: object.bytes,
+            index_at: object.index_at,
+            covers: Covers::Offsets {
+                first: self.row.base,
+                end: self.end,
+            },
+        })
+    }
+}
+
+/// An object, where its footer index is, and what that must say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Located {
+    pub(crate) object: ObjectId,
+    pub(crate) bytes: u64,
+    pub(crate) index_at: u64,
+    pub(crate) covers: Covers,
+}
+
+impl From<&Level0> for Located {
+    fn from(segment: &Level0) -> Self {
+        Self {
+            object: segment.row.object,
+            bytes: segment.row.bytes,
+            index_at: segment.row.index_at,
+            covers: Covers::Frames {
+                first: segment.row.first,
+                end: segment.end,
+            },
+        }
+    }
+}
+
+/// The rows of level 1, by partition, each partition's in offset order.
+type ByPartition = BTreeMap<PartitionId, Arc<[Level1]>>;
 
 /// A shard's cold segments. Immutable; a change makes another one.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -23,15 +83,69 @@ pub(crate) struct Rows {
     pub(crate) tiered: Lsn,
     /// In log order.
     pub(crate) segments: Vec<Level0>,
+    /// What of single partitions was rewritten. Below a partition's end here, these hold instead of `segments`.
+    pub(crate) level1: Arc<ByPartition>,
 }
 
 impl Rows {
+    /// A partition's own segments, in offset order, without a gap.
+    pub(crate) fn of(&self, partition: PartitionId) -> &[Level1] {
+        self.level1.get(&partition).map_or(&[], |rows| rows)
+    }
+
+    /// Where a partition's own segments end; 0 without any.
+    pub(crate) fn own_end(&self, partition: PartitionId) -> Offset {
+        self.of(partition).last().map_or(Offset(0), |row| row.end)
+    }
+
+    /// Below it a partition was compacted; 0 when nothing was. From there on records may be superseded ones.
+    pub(crate) fn clean_end(&self, partition: PartitionId) -> Offset {
+        let mut end = Offset(0);
+        for row in self.of(partition) {
+            if row.row.clean > row.row.base {
+                end = row.row.clean;
+            }
+            if row.row.clean < row.end {
+                break;
+            }
+        }
+        end
+    }
+
+    /// With some of a partition's own segments replaced. Idempotent.
+    pub(crate) fn swapped(
+        &self,
+        partition: PartitionId,
+        gone: &[Level1],
+        new: Option<Level1>,
+    ) -> Self {
+        let mut level1 = ByPartition::clone(&self.level1);
+        let stays = |r: &&Level1| !gone.contains(r) && new.is_none_or(|new| new.end != r.end);
+        let mut own: Vec<Level1> = self.of(partition).iter().filter(stays).copied().collect();
+        own.extend(new);
+        own.sort_unstable_by_key(|row| row.end);
+        if own.is_empty() {
+            level1.remove(&partition);
+        } else {
+            level1.insert(partition, own.into());
+        }
+        Self {
+            tiered: self.tiered,
+            segments: self.segments.clone(),
+            level1: Arc::new(level1),
+        }
+    }
+
     /// With one more segment at the end (none when its frames held no batches).
     pub(crate) fn with(&self, segment: Option<Level0>, tiered: Lsn) -> Self {
         let mut segments = Vec::with_capacity(self.segments.len() + 1);
         segments.extend_from_slice(&self.segments);
         segments.extend(segment);
-        Self { tiered, segments }
+        Self {
+            tiered,
+            segments,
+            level1: Arc::clone(&self.level1),
+        }
     }
 
     /// Without some segments.
@@ -40,35 +154,68 @@ impl Rows {
         Self {
             tiered: self.tiered,
             segments: kept.copied().collect(),
+            level1: Arc::clone(&self.level1),
         }
     }
 }
 
 /// Reads a shard's rows. Only its owner changes them, so the pages need not be one transaction; a new owner reads them
 /// after T1, which no commit of an earlier epoch survives.
+///
+/// Level 0 is read first: what leaves it meanwhile is in level 1 by then.
 pub(crate) async fn load(store: &dyn MetaStore, shard: ShardId) -> Result<Rows, MetaError> {
     let mut tx = store.begin();
     let tier = keys::get(tx.as_mut(), &TierKey(shard), Mode::Snapshot).await?;
-    let mut rows = Rows {
-        tiered: tier.unwrap_or_default().tiered_lsn,
-        segments: Vec::new(),
+    drop(tx);
+    let next = |key: Level0Key| Level0Key {
+        end: key.end.next(),
+        ..key
     };
-    let mut range = Level0Key::of_shard(shard);
+    let segments = pages(store, Level0Key::of_shard(shard), next).await?;
+    let next = |key: Level1Key| Level1Key {
+        end: Offset(key.end.0.saturating_add(1)),
+        ..key
+    };
+    let own = pages(store, Level1Key::of_shard(shard), next).await?;
+    let mut level1: BTreeMap<PartitionId, Vec<Level1>> = BTreeMap::new();
+    for (Level1Key { partition, end, .. }, row) in own {
+        level1
+            .entry(partition)
+            .or_default()
+            .push(Level1 { end, row });
+    }
+    Ok(Rows {
+        tiered: tier.unwrap_or_default().tiered_lsn,
+        segments: segments
+            .into_iter()
+            .map(|(key, row)| Level0 { end: key.end, row })
+            .collect(),
+        level1: Arc::new(
+            level1
+                .into_iter()
+                .map(|(id, own)| (id, own.into()))
+                .collect(),
+        ),
+    })
+}
+
+async fn pages<K: Key + Copy>(
+    store: &dyn MetaStore,
+    mut range: KeyRange,
+    next: impl Fn(K) -> K,
+) -> Result<Vec<(K, K::Value)>, MetaError> {
+    let mut all = Vec::new();
     loop {
-        let page: Vec<(Level0Key, Level0Row)> =
+        let mut tx = store.begin();
+        let page: Vec<(K, K::Value)> =
             keys::scan(tx.as_mut(), range.clone(), PAGE, Mode::Snapshot).await?;
         let full = page.len() == PAGE;
         if let Some((last, _)) = page.last() {
-            let end = last.end.next();
-            range.begin = Level0Key { shard, end }.encode();
+            range.begin = next(*last).encode();
         }
-        let segments = page
-            .into_iter()
-            .map(|(key, row)| Level0 { end: key.end, row });
-        rows.segments.extend(segments);
+        all.extend(page);
         if !full {
-            return Ok(rows);
+            return Ok(all);
         }
-        tx = store.begin();
     }
 }

@@ -1,57 +1,94 @@
-//! Finding a partition's batches in cold segments, by offset and by time.
+//! Finding a partition's batches in cold segments, by offset and by time: in its own ones first, then in those of all.
 
 use std::sync::Arc;
 
 use tidemark_types::{Offset, PartitionId};
 
 use super::objects::{ObjectError, Objects};
-use super::rows::{Level0, Rows};
+use super::rows::{Level0, Located, Rows};
 use crate::view::StoredBatch;
 
-/// Visits a partition's batches that end above `from` and begin below `until`, in order, until `visit` answers `false`;
-/// then the answer is `false` too. `true` does not say that `until` was reached.
+/// Visits a partition's batches that end above `from` and begin below `until`, in order, until `visit` answers `false`:
+/// then the answer is `None`. Else it is the offset up to which the segments tell what is there, which may lie below
+/// `until`, and behind the last batch visited.
 pub(crate) async fn scan(
     objects: &Arc<Objects>,
     rows: &Rows,
     partition: PartitionId,
     (from, until): (Offset, Offset),
     visit: &mut (impl FnMut(StoredBatch) -> bool + Send),
-) -> Result<bool, ObjectError> {
+) -> Result<Option<Offset>, ObjectError> {
     let mut next = from;
-    let first = locate(objects, &rows.segments, partition, from).await?;
+    let own = rows.of(partition);
+    let skip = own.partition_point(|row| row.end <= from);
+    for row in &own[skip..] {
+        if row.row.base >= until {
+            return Ok(Some(next));
+        }
+        if let Some(segment) = row.located() {
+            let range = (next, until);
+            let Some(reached) = scan_one(objects, segment, partition, range, visit).await? else {
+                return Ok(None);
+            };
+            next = reached;
+        }
+        // What is missing was compacted away.
+        next = next.max(row.end);
+    }
+    if next >= until {
+        return Ok(Some(next));
+    }
+    let first = locate(objects, &rows.segments, partition, next).await?;
     for segment in &rows.segments[first..] {
-        let index = objects.index(segment).await?;
-        let Some(part) = index.find(partition).filter(|p| p.end() > next) else {
-            continue;
+        let range = (next, until);
+        let Some(reached) = scan_one(objects, segment.into(), partition, range, visit).await?
+        else {
+            return Ok(None);
         };
-        if part.base() >= until {
-            return Ok(true);
-        }
-        let mut block = part.seek(next);
-        while block < part.blocks().len() && next < until {
-            let blocks = objects.chunk_of(&part, block);
-            block = blocks.end;
-            let object = segment.row.object;
-            let chunk = objects.chunk(object, &part, blocks).await?;
-            objects.read_ahead(&index, partition, block);
-            for batch in &chunk.batches {
-                if batch.end <= next {
-                    continue;
-                }
-                if batch.base >= until {
-                    return Ok(true);
-                }
-                next = batch.end;
-                if !visit(batch.clone()) {
-                    return Ok(false);
-                }
-            }
-        }
+        next = reached;
         if next >= until {
-            return Ok(true);
+            break;
         }
     }
-    Ok(true)
+    Ok(Some(next))
+}
+
+/// As [`scan`], of one segment: answers the end of the last batch visited.
+async fn scan_one(
+    objects: &Arc<Objects>,
+    segment: Located,
+    partition: PartitionId,
+    (from, until): (Offset, Offset),
+    visit: &mut (impl FnMut(StoredBatch) -> bool + Send),
+) -> Result<Option<Offset>, ObjectError> {
+    let mut next = from;
+    let index = objects.index(segment).await?;
+    let Some(part) = index.find(partition).filter(|p| p.end() > next) else {
+        return Ok(Some(next));
+    };
+    if part.base() >= until {
+        return Ok(Some(next));
+    }
+    let mut block = part.seek(next);
+    while block < part.blocks().len() && next < until {
+        let blocks = objects.chunk_of(&part, block);
+        block = blocks.end;
+        let chunk = objects.chunk(segment.object, &part, blocks).await?;
+        objects.read_ahead(&index, partition, block);
+        for batch in &chunk.batches {
+            if batch.end <= next {
+                continue;
+            }
+            if batch.base >= until {
+                return Ok(Some(next));
+            }
+            next = batch.end;
+            if !visit(batch.clone()) {
+                return Ok(None);
+            }
+        }
+    }
+    Ok(Some(next))
 }
 
 /// The first batch between `from` and `until` that has a timestamp at or after `ms`.
@@ -62,44 +99,70 @@ pub(crate) async fn by_time(
     (from, until): (Offset, Offset),
     ms: i64,
 ) -> Result<Option<StoredBatch>, ObjectError> {
+    let own = rows.of(partition);
+    let skip = own.partition_point(|row| row.end <= from);
+    for row in &own[skip..] {
+        let newest = row.row.object.map(|object| object.max_timestamp);
+        let segment = row.located().filter(|_| newest >= Some(ms));
+        let Some(segment) = segment.filter(|_| row.row.base < until) else {
+            continue;
+        };
+        let found = first_in(objects, segment, partition, (from, until), ms).await?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    let from = from.max(rows.own_end(partition));
     let first = locate(objects, &rows.segments, partition, from).await?;
     let late = rows.segments[first..].iter();
     for segment in late.filter(|s| s.row.max_timestamp >= ms) {
-        let index = objects.index(segment).await?;
-        let Some(part) = index.find(partition) else {
-            continue;
-        };
-        if part.base() >= until {
-            return Ok(None);
-        }
-        let mut at = part.seek(from);
-        while let Some(block) = part.seek_time(at, ms) {
-            let blocks = objects.chunk_of(&part, block);
-            at = blocks.end;
-            let object = segment.row.object;
-            let chunk = objects.chunk(object, &part, blocks).await?;
-            let hit = |b: &&StoredBatch| b.end > from && b.max_timestamp >= ms;
-            if let Some(found) = chunk.batches.iter().find(hit) {
-                return Ok(Some(found.clone()).filter(|b| b.base < until));
-            }
+        let found = first_in(objects, segment.into(), partition, (from, until), ms).await?;
+        if found.is_some() {
+            return Ok(found);
         }
     }
     Ok(None)
 }
 
-/// End of the partition's newest cold segment.
+/// As [`by_time`], of one segment.
+async fn first_in(
+    objects: &Objects,
+    segment: Located,
+    partition: PartitionId,
+    (from, until): (Offset, Offset),
+    ms: i64,
+) -> Result<Option<StoredBatch>, ObjectError> {
+    let index = objects.index(segment).await?;
+    let Some(part) = index.find(partition).filter(|p| p.base() < until) else {
+        return Ok(None);
+    };
+    let mut at = part.seek(from);
+    while let Some(block) = part.seek_time(at, ms) {
+        let blocks = objects.chunk_of(&part, block);
+        at = blocks.end;
+        let chunk = objects.chunk(segment.object, &part, blocks).await?;
+        let hit = |b: &&StoredBatch| b.end > from && b.max_timestamp >= ms;
+        if let Some(found) = chunk.batches.iter().find(hit) {
+            return Ok(Some(found.clone()).filter(|b| b.base < until));
+        }
+    }
+    Ok(None)
+}
+
+/// Up to where cold segments hold the partition.
 pub(crate) async fn end(
     objects: &Objects,
     rows: &Rows,
     partition: PartitionId,
 ) -> Result<Option<Offset>, ObjectError> {
+    let own = rows.of(partition).last().map(|row| row.end);
     for segment in rows.segments.iter().rev() {
         let index = objects.index(segment).await?;
         if let Some(part) = index.find(partition) {
-            return Ok(Some(part.end()));
+            return Ok(own.max(Some(part.end())));
         }
     }
-    Ok(None)
+    Ok(own)
 }
 
 /// The first segment whose part of the partition ends above `offset`, or one before it that holds nothing of it. A

@@ -28,7 +28,7 @@ const OPERATOR_PAUSE: Duration = Duration::from_secs(30);
 
 /// Why a round of tiering ended early.
 #[derive(Debug, thiserror::Error)]
-enum RoundError {
+pub(crate) enum RoundError {
     #[error("the shard is owned by someone else")]
     NotOwner,
     #[error(transparent)]
@@ -96,7 +96,7 @@ async fn tier_all(env: &Env, tier: &Tier, shard: &Shard) {
     }
 }
 
-const fn retries() -> Backoff {
+pub(super) const fn retries() -> Backoff {
     Backoff::new(Duration::from_millis(100), RETRY_CAP, u32::MAX)
 }
 
@@ -178,7 +178,7 @@ fn committed(shard: &Shard, (first, end): (Lsn, Lsn), segment: Option<Level0>) {
     shard.cold.released.notify_one();
 }
 
-fn still_owned(shard: &Shard, ownership: Ownership) -> Result<(), RoundError> {
+pub(super) fn still_owned(shard: &Shard, ownership: Ownership) -> Result<(), RoundError> {
     match shard.ownership() {
         Ok(now) if now == ownership => Ok(()),
         _ => Err(RoundError::NotOwner),
@@ -186,7 +186,7 @@ fn still_owned(shard: &Shard, ownership: Ownership) -> Result<(), RoundError> {
 }
 
 /// Writes the intent, then the object, again until it is there.
-async fn put(
+pub(super) async fn put(
     env: &Env,
     tier: &Tier,
     shard: &Shard,
@@ -194,7 +194,18 @@ async fn put(
     object: ObjectId,
     built: &Built,
 ) -> Result<(), RoundError> {
-    intend(env, ownership, object).await?;
+    let mut backoff = retries();
+    // The same intent again: another one would leave this one behind until the next epoch, should it have been written.
+    while let Err(error) = intend(env, ownership, object).await {
+        match error {
+            CommitError::Store(error) if error.is_retriable() => {
+                count(&tier.counters.failures);
+                backoff.wait(&env.clock, &env.entropy).await;
+                still_owned(shard, ownership)?;
+            }
+            other => return Err(other.into()),
+        }
+    }
     let key = object_key(object).map_err(BlobError::from)?;
     let put = Put::new(key, built.chunks.clone(), &env.entropy);
     let mut backoff = retries();

@@ -6,6 +6,7 @@
 )]
 
 mod appends;
+mod compaction;
 mod full;
 mod lookups;
 mod reads;

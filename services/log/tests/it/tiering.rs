@@ -102,7 +102,7 @@ pub(crate) async fn fill(p: &Process, topic: &Arc<Topic>, from: usize, count: us
 }
 
 /// Every byte a consumer is given, from the beginning to the end.
-async fn bytes(p: &Process, topic: &Arc<Topic>, index: PartitionIndex) -> Vec<u8> {
+pub(crate) async fn bytes(p: &Process, topic: &Arc<Topic>, index: PartitionIndex) -> Vec<u8> {
     let (mut out, mut next) = (Vec::new(), 0);
     loop {
         let fetched = p.fetch(topic, index, next, 3_000).await;

@@ -56,7 +56,7 @@ const LOG_COUNTERS: [Row<LogCounters>; 7] = [
     ("tidemark.log.takeovers", "Shards taken", |c| c.takeovers),
 ];
 
-const TIER_COUNTERS: [Row<TierCounters>; 11] = [
+const TIER_COUNTERS: [Row<TierCounters>; 17] = [
     (
         "tidemark.tier.objects",
         "Objects that became part of the log",
@@ -105,6 +105,34 @@ const TIER_COUNTERS: [Row<TierCounters>; 11] = [
         "tidemark.tier.orphans",
         "Objects of owners that ended before they committed them",
         |c| c.orphans,
+    ),
+    (
+        "tidemark.compaction.puts",
+        "Objects of one partition that compaction wrote",
+        |c| c.compaction_puts,
+    ),
+    (
+        "tidemark.compaction.put.bytes",
+        "Their bytes: what was rewritten",
+        |c| c.compaction_put_bytes,
+    ),
+    (
+        "tidemark.compaction.gets",
+        "Ranged reads of objects by compaction",
+        |c| c.compaction_gets,
+    ),
+    ("tidemark.compaction.get.bytes", "Their bytes", |c| {
+        c.compaction_get_bytes
+    }),
+    (
+        "tidemark.compaction.failures",
+        "Runs of compaction that failed and are tried again",
+        |c| c.compaction_failures,
+    ),
+    (
+        "tidemark.compaction.records",
+        "Records that cleanup.policy=compact took out",
+        |c| c.records_compacted,
     ),
 ];
 

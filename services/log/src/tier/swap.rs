@@ -1,0 +1,130 @@
+//! The transactions that change a partition's own segments. Each begins with the owner's guard (J9) and is conditional on
+//! the identity of the rows it replaces.
+
+use futures_util::FutureExt;
+use tidemark_lease::require;
+use tidemark_meta::keys::cold::{GarbageRow, PendingKey, condemn};
+use tidemark_meta::keys::cold1::Level1Key;
+use tidemark_meta::{Mode, TransactError, Transaction, keys, transact};
+use tidemark_types::{ObjectId, Ownership, PartitionId};
+
+use super::commit::CommitError;
+use super::rows::Level1;
+use crate::env::Env;
+
+type Run<T> = Result<T, TransactError<CommitError>>;
+
+/// What becomes of a partition's rows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Swap<'a> {
+    pub(crate) partition: PartitionId,
+    /// Neighbours that go; none: the new one comes behind all there are.
+    pub(crate) gone: &'a [Level1],
+    /// What covers the same offsets, or the next ones.
+    pub(crate) new: Level1,
+    /// When the objects that go may be deleted.
+    pub(crate) not_before_ms: i64,
+}
+
+/// Replaces some of a partition's rows by one, whose intent becomes part of the log; the objects that go are condemned.
+/// Idempotent: run again after an unknown outcome it finds its own row.
+pub(crate) async fn swap(
+    env: &Env,
+    ownership: Ownership,
+    swap: Swap<'_>,
+) -> Result<(), CommitError> {
+    transact::<_, CommitError>(env.meta.as_ref(), &env.clock, &env.entropy, |tx| {
+        swap_in(tx, ownership, swap).boxed()
+    })
+    .await?;
+    Ok(())
+}
+
+fn object(row: &Level1) -> Option<ObjectId> {
+    row.row.object.map(|object| object.object)
+}
+
+async fn swap_in(tx: &mut dyn Transaction, ownership: Ownership, swap: Swap<'_>) -> Run<()> {
+    require::<CommitError>(tx, &ownership).await?;
+    let key = |row: &Level1| Level1Key {
+        shard: ownership.shard,
+        partition: swap.partition,
+        end: row.end,
+    };
+    let new = swap.new;
+    if keys::get(tx, &key(&new), Mode::Serializable).await? == Some(new.row) {
+        return Ok(());
+    }
+    let mut order = 0;
+    for gone in swap.gone {
+        let stored = keys::get(tx, &key(gone), Mode::Serializable).await?;
+        if stored != Some(gone.row) {
+            return Err(TransactError::Refused(CommitError::Changed));
+        }
+        keys::clear(tx, &key(gone));
+        if let Some(object) = object(gone).filter(|id| object(&new) != Some(*id)) {
+            let not_before_ms = swap.not_before_ms;
+            let row = GarbageRow {
+                object,
+                not_before_ms,
+                again: false,
+            };
+            condemn(tx, order, &row);
+            order += 1;
+        }
+    }
+    let is_new = |id: &ObjectId| !swap.gone.iter().any(|gone| object(gone) == Some(*id));
+    if let Some(id) = object(&new).filter(is_new) {
+        let pending = PendingKey(id);
+        // T1: an intent that the collector cleared must not be committed: the object may be gone.
+        if keys::get(tx, &pending, Mode::Serializable).await?.is_none() {
+            return Err(TransactError::Refused(CommitError::Changed));
+        }
+        keys::clear(tx, &pending);
+    }
+    keys::put(tx, &key(&new), &new.row);
+    Ok(())
+}
+
+/// Takes rows out of the log, at most [`super::commit::CONDEMN_MAX`]. Idempotent: a row that is not as given is left alone.
+pub(crate) async fn remove_own(
+    env: &Env,
+    ownership: Ownership,
+    rows: &[(PartitionId, Level1)],
+    not_before_ms: i64,
+) -> Result<(), CommitError> {
+    transact::<_, CommitError>(env.meta.as_ref(), &env.clock, &env.entropy, |tx| {
+        remove_in(tx, ownership, rows, not_before_ms).boxed()
+    })
+    .await?;
+    Ok(())
+}
+
+async fn remove_in(
+    tx: &mut dyn Transaction,
+    ownership: Ownership,
+    rows: &[(PartitionId, Level1)],
+    not_before_ms: i64,
+) -> Run<()> {
+    require::<CommitError>(tx, &ownership).await?;
+    for (order, (partition, row)) in (0u16..).zip(rows) {
+        let key = Level1Key {
+            shard: ownership.shard,
+            partition: *partition,
+            end: row.end,
+        };
+        if keys::get(tx, &key, Mode::Serializable).await? != Some(row.row) {
+            continue;
+        }
+        keys::clear(tx, &key);
+        if let Some(object) = object(row) {
+            let row = GarbageRow {
+                object,
+                not_before_ms,
+                again: false,
+            };
+            condemn(tx, order, &row);
+        }
+    }
+    Ok(())
+}

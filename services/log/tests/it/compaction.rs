@@ -1,0 +1,495 @@
+//! Compaction: objects of one partition, and topics that keep the latest record of each key.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidemark_blob::faulty::Faults;
+use tidemark_blob::{BlobStore, List};
+use tidemark_log::{Isolation, OffsetSpec, TierConfig};
+use tidemark_meta::keys::cold1::{Level1Key, Level1Row};
+use tidemark_meta::{MetaStore, Mode, keys};
+use tidemark_records::{BatchBuilder, Compression, Record};
+use tidemark_segment::{Covers, Index, verify};
+use tidemark_topics::{ConfigOp, Topic, TopicRef};
+use tidemark_types::{Offset, PartitionId, PartitionIndex, ShardId};
+
+use crate::tiering::{audit, bytes, fill, pause, tiered};
+use crate::world::{BASE_MS, P0, Process, TENANT, World, batches};
+
+fn world(seed: u64, change: impl FnOnce(&mut TierConfig)) -> World {
+    let mut world = World::tiered(seed);
+    let cold = world.cold.as_mut().unwrap();
+    cold.config.segment_bytes = 20_000;
+    cold.config.compaction_period = Duration::from_secs(5);
+    cold.config.merge_objects = (2, 4);
+    cold.config.merge_partition_bytes = 1_000;
+    cold.config.clean_bytes = 1;
+    change(&mut cold.config);
+    world
+}
+
+async fn level1(world: &World, shard: ShardId) -> Vec<(Level1Key, Level1Row)> {
+    let mut tx = world.store.begin();
+    let range = Level1Key::of_shard(shard);
+    keys::scan(tx.as_mut(), range, 10_000, Mode::Snapshot)
+        .await
+        .unwrap()
+}
+
+/// Invariants 13 and 14 for the partitions' own segments: each row's object is there, whole and of these offsets, and a
+/// partition's rows follow one another.
+async fn audit_own(world: &World) -> usize {
+    let held = world.cold.as_ref().unwrap().objects.snapshot();
+    let mut objects = 0;
+    for shard in [ShardId(0), ShardId(1)] {
+        audit(world, shard).await;
+        let mut ends: BTreeMap<PartitionId, Offset> = BTreeMap::new();
+        for (key, row) in level1(world, shard).await {
+            let before = ends.insert(key.partition, key.end);
+            assert!(
+                before.is_none_or(|end| end == row.base),
+                "gap before {key:?}"
+            );
+            assert!(row.base < key.end && row.base <= row.clean && row.clean <= key.end);
+            let Some(found) = row.object else { continue };
+            objects += 1;
+            let name = format!("/{}", found.object);
+            let object = held.iter().find(|(k, _)| k.as_str().ends_with(&name));
+            let bytes = object.unwrap_or_else(|| panic!("{name} is gone")).1;
+            assert_eq!(bytes.len() as u64, found.bytes);
+            let at = usize::try_from(found.index_at).unwrap();
+            let index = Index::decode(&bytes[at..], found.index_at).unwrap();
+            let (first, end) = (row.base, key.end);
+            assert_eq!(index.header.covers, Covers::Offsets { first, end });
+            let part = index.find(key.partition).unwrap();
+            for (i, block) in part.blocks().iter().enumerate() {
+                let range = part.range(i..i + 1);
+                let from = usize::try_from(range.start).unwrap();
+                let to = usize::try_from(range.end).unwrap();
+                verify(block, &bytes[from..to]).unwrap();
+            }
+        }
+    }
+    objects
+}
+
+/// Every object is of a row once the grace has passed, and nothing waits.
+async fn no_litter(world: &World) {
+    let own = audit_own(world).await;
+    let mut rows = own;
+    for shard in [ShardId(0), ShardId(1)] {
+        let tiered = tiered(world, shard).await;
+        assert_eq!((tiered.pending, tiered.garbage), (0, 0));
+        rows += tiered.rows.len();
+    }
+    let cold = world.cold.as_ref().unwrap();
+    let page = cold.objects.list(List::prefix("cold/")).await.unwrap();
+    assert_eq!(page.objects.len(), rows);
+}
+
+/// A record to write: its key, and a value unless it is a tombstone.
+type Put = (u32, Option<String>);
+
+async fn put(p: &Process, topic: &Arc<Topic>, ms: i64, puts: &[Put]) -> i64 {
+    let mut builder = BatchBuilder::new(Compression::Lz4);
+    for (key, value) in puts {
+        let (key, value) = (key.to_string(), value.as_deref().map(str::as_bytes));
+        builder.push(ms, Some(key.as_bytes()), value, &[]).unwrap();
+    }
+    let sent = p.send(topic, builder.build().unwrap()).await;
+    sent.unwrap().base_offset.0
+}
+
+fn now(world: &World) -> i64 {
+    world.clock.wall_ms()
+}
+
+/// Rounds of `keys` updates, ten records a batch.
+async fn updates(world: &World, p: &Process, topic: &Arc<Topic>, keys: u32, rounds: u32) {
+    for round in 0..rounds {
+        let all: Vec<Put> = (0..keys)
+            .map(|key| (key, Some(format!("{round}{}", "x".repeat(60)))))
+            .collect();
+        for some in all.chunks(10) {
+            put(p, topic, now(world), some).await;
+        }
+        pause(1).await;
+    }
+}
+
+/// Every record a reader is given from `from` to the end, batch by batch as a consumer goes.
+async fn read(p: &Process, topic: &Arc<Topic>, from: i64) -> Vec<Record> {
+    let (mut next, mut all) = (from, Vec::new());
+    loop {
+        let fetched = p.fetch(topic, P0, next, 3_000).await;
+        assert_eq!(fetched.error, None, "at {next}");
+        let batches = batches(&fetched);
+        let Some(last) = batches.last() else {
+            assert_eq!(next, fetched.high_watermark.0);
+            return all;
+        };
+        let after = last.header().next_offset().0;
+        for batch in &batches {
+            let records = tidemark_records::records(batch, 1 << 20).unwrap();
+            all.extend(records.into_iter().filter(|r| r.offset.0 >= next));
+        }
+        next = after;
+    }
+}
+
+fn table(records: &[Record]) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let mut table = BTreeMap::new();
+    for record in records {
+        let Some(key) = &record.key else { continue };
+        match &record.value {
+            Some(value) => table.insert(key.to_vec(), value.to_vec()),
+            None => table.remove(&key.to_vec()),
+        };
+    }
+    table
+}
+
+#[tokio::test(start_paused = true)]
+async fn partitions_get_objects_of_their_own_and_read_byte_for_byte_as_before() {
+    let world = world(40, |_| {});
+    let p = world.start().await;
+    let topic = p.topic("t", 3).await;
+    fill(&p, &topic, 0, 20).await;
+    let mut before = Vec::new();
+    for round in 1..9 {
+        fill(&p, &topic, round * 20, 20).await;
+        pause(7).await;
+    }
+    for index in 0..3 {
+        before.push(bytes(&p, &topic, PartitionIndex(index)).await);
+        assert_eq!(
+            p.read_all(&topic, PartitionIndex(index), 0).await.len(),
+            360
+        );
+    }
+    let counters = p.log.tier_counters();
+    assert!(counters.compaction_puts > 3, "{counters:?}");
+    // Each byte once, and few requests: what `merge` states.
+    assert!(counters.compaction_put_bytes < counters.object_bytes * 11 / 10);
+    assert!(counters.compaction_gets < 2 * counters.objects + counters.compaction_puts);
+    let rows = tiered(&world, topic.partition(P0).unwrap().shard).await;
+    assert!(rows.rows.len() < 6, "{} objects of all", rows.rows.len());
+    // From any offset, and by time.
+    for from in [1, 99, 100, 101, 231] {
+        let read = p.read_all(&topic, P0, from).await;
+        assert_eq!(read.first().unwrap().0, from);
+        assert_eq!(read.len() as i64, 360 - from);
+    }
+    audit_own(&world).await;
+    p.stop().await;
+    let p = world.start().await;
+    let topic = p.find("t").await;
+    for (index, before) in (0..).zip(&before) {
+        assert_eq!(bytes(&p, &topic, PartitionIndex(index)).await, *before);
+    }
+    world.fill_disks(0);
+    pause(3_000).await;
+    no_litter(&world).await;
+    assert_eq!(bytes(&p, &topic, P0).await, before[0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn retention_and_deletion_reach_own_objects_too() {
+    let world = world(41, |_| {});
+    let p = world.start().await;
+    let (topic, other) = (p.topic("t", 1).await, p.topic("other", 1).await);
+    for round in 0..6 {
+        fill(&p, &topic, round * 20, 20).await;
+        fill(&p, &other, round * 20, 20).await;
+        pause(8).await;
+    }
+    let shard = topic.partition(P0).unwrap().shard;
+    let rows = level1(&world, shard).await.len();
+    assert!(rows > 2, "{rows}");
+    let deleted = p.log.delete_records(&TENANT, &topic, P0, Some(Offset(150)));
+    assert_eq!(deleted.await.unwrap(), Offset(150));
+    p.topics
+        .delete(&TENANT, TopicRef::Name("other"))
+        .await
+        .unwrap();
+    world.fill_disks(0);
+    pause(3_000).await;
+    no_litter(&world).await;
+    let of_other = level1(&world, other.partition(P0).unwrap().shard).await;
+    assert!(
+        of_other
+            .iter()
+            .all(|(key, _)| key.partition.topic != other.id)
+    );
+    assert!(level1(&world, shard).await.len() < rows);
+    assert_eq!(p.read_all(&topic, P0, 150).await.len(), 90);
+    // By time, out of own objects.
+    let short = ConfigOp::Set {
+        name: "retention.ms".to_owned(),
+        value: "600000".to_owned(),
+    };
+    p.topics
+        .alter_config(&TENANT, "t", vec![short], false)
+        .await
+        .unwrap();
+    pause(600).await;
+    assert_eq!(p.read_all(&topic, P0, 240).await.len(), 0);
+    assert_eq!(level1(&world, shard).await.len(), 0);
+}
+
+/// Metadata commits that fail, vanish or land late, an object store on a bad day, and owners that die in the middle.
+#[tokio::test(start_paused = true)]
+async fn faults_everywhere_lose_nothing_and_leave_no_litter() {
+    for seed in 50..56 {
+        let world = world(seed, |_| {});
+        let cold = world.cold.clone().unwrap();
+        let p = world.start().await;
+        let topic = p.topic("t", 2).await;
+        let compact = [
+            ("cleanup.policy", "compact"),
+            ("min.cleanable.dirty.ratio", "0.1"),
+        ];
+        let table_of = p.topic_with("c", 1, &compact).await;
+        cold.store.set_faults(Faults {
+            delay_max: Duration::from_millis(20),
+            ..Faults::stormy()
+        });
+        world.store.set_faults(tidemark_meta::faulty::Faults {
+            conflict: 50,
+            unavailable: 50,
+            ..tidemark_meta::faulty::Faults::default()
+        });
+        let mut last = p;
+        for round in 0..4 {
+            world.store.plan(tidemark_meta::faulty::Fault::LostReply);
+            fill(&last, &topic, 20 * round, 20).await;
+            updates(&world, &last, &table_of, 30, 6).await;
+            pause(20 + 3 * seed % 7).await;
+            // The owner goes without a word; the next one takes over.
+            let next = world.start().await;
+            last = next;
+        }
+        cold.store.heal();
+        world
+            .store
+            .set_faults(tidemark_meta::faulty::Faults::default());
+        pause(300).await;
+        for index in [P0, PartitionIndex(1)] {
+            let read = last.read_all(&topic, index, 0).await;
+            let offsets: Vec<i64> = read.iter().map(|(offset, _)| *offset).collect();
+            assert_eq!(offsets, (0..160).collect::<Vec<_>>(), "seed {seed}");
+        }
+        let records = read(&last, &table_of, 0).await;
+        assert_eq!(table(&records).len(), 30);
+        assert!(
+            table(&records)
+                .values()
+                .all(|value| value.starts_with(b"5x"))
+        );
+        assert!(records.len() < 300, "{} of 720 are left", records.len());
+        world.fill_disks(0);
+        pause(3_000).await;
+        no_litter(&world).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn compacted_topics_keep_the_latest_record_of_each_key() {
+    // Room for about forty keys a run: a hundred take several.
+    for memory in [2_500, 1 << 20] {
+        let world = world(42, |config| config.compaction_memory_bytes = memory);
+        let p = world.start().await;
+        let compact = [
+            ("cleanup.policy", "compact"),
+            ("delete.retention.ms", "600000"),
+            ("min.cleanable.dirty.ratio", "0"),
+        ];
+        let topic = p.topic_with("c", 1, &compact).await;
+        updates(&world, &p, &topic, 100, 12).await;
+        let gone: Vec<Put> = (0..5).map(|key| (key, None)).collect();
+        put(&p, &topic, now(&world), &gone).await;
+        fill_to_roll(&world, &p, &topic).await;
+        pause(120).await;
+        let records = read(&p, &topic, 0).await;
+        let left = records.iter().filter(|r| r.offset.0 < 1_200).count();
+        assert_eq!(left, 95, "each key once, without those deleted");
+        assert_eq!(records.iter().filter(|r| r.value.is_none()).count(), 5);
+        let found = table(&records);
+        assert_eq!(
+            (0..100)
+                .filter(|k| found.contains_key(k.to_string().as_bytes()))
+                .count(),
+            95
+        );
+        for record in records.iter().filter(|r| r.offset.0 < 1_200) {
+            let key: i64 = std::str::from_utf8(record.key.as_ref().unwrap())
+                .unwrap()
+                .parse()
+                .unwrap();
+            assert_eq!(record.offset.0, 1_100 + key, "offsets do not change");
+        }
+        // From an offset in a gap the next record there is comes.
+        let from_gap = read(&p, &topic, 500).await;
+        assert_eq!(from_gap.first().unwrap().offset.0, 1_105);
+        // By time too.
+        let spec = OffsetSpec::Timestamp(BASE_MS);
+        let isolation = Isolation::ReadUncommitted;
+        let first = p
+            .log
+            .list_offset(&TENANT, &topic, P0, spec, isolation)
+            .await;
+        assert_eq!(first.unwrap().offset, Offset(1_105));
+        // Tombstones go after their time; a restart changes nothing.
+        p.stop().await;
+        let p = world.start().await;
+        let topic = p.find("c").await;
+        pause(900).await;
+        let records = read(&p, &topic, 0).await;
+        assert!(records.iter().all(|r| r.value.is_some()));
+        assert_eq!(table(&records), found);
+        let counters = p.log.tier_counters();
+        world.fill_disks(0);
+        pause(3_000).await;
+        no_litter(&world).await;
+        // Nothing more to do: no run goes on for ever.
+        let later = p.log.tier_counters();
+        assert_eq!(later.compaction_puts, counters.compaction_puts);
+    }
+}
+
+/// Writes until what came before is sealed and tiered.
+async fn fill_to_roll(world: &World, p: &Process, topic: &Arc<Topic>) {
+    for i in 0..30 {
+        let value = Some(format!("{i}{}", "y".repeat(200)));
+        let random = u32::try_from(world.entropy.below(1 << 30)).unwrap();
+        put(p, topic, now(world), &[(1_000 + random, value)]).await;
+        pause(1).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn lags_and_ratio_say_when() {
+    let world = world(43, |_| {});
+    let p = world.start().await;
+    let hour = "3600000";
+    let config = |extra: &'static str, value: &'static str| {
+        vec![
+            ("cleanup.policy", "compact"),
+            ("min.cleanable.dirty.ratio", "0.3"),
+            (extra, value),
+        ]
+    };
+    let young = p
+        .topic_with("young", 1, &config("min.compaction.lag.ms", hour))
+        .await;
+    let old = [
+        ("cleanup.policy", "compact"),
+        ("min.cleanable.dirty.ratio", "1"),
+        ("max.compaction.lag.ms", hour),
+    ];
+    let old = p.topic_with("old", 1, &old).await;
+    for topic in [&young, &old] {
+        updates(&world, &p, topic, 20, 10).await;
+        fill_to_roll(&world, &p, topic).await;
+    }
+    pause(120).await;
+    let count = async |topic| read(&p, topic, 0).await.len();
+    assert_eq!((count(&young).await, count(&old).await), (230, 230));
+    pause(3_600).await;
+    assert!(count(&young).await < 60, "past its min lag");
+    assert!(count(&old).await < 60, "past its max lag");
+}
+
+mod model {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(8))]
+
+        /// Whatever is written: at any time a reader from the beginning builds the right table, of records that were
+        /// written at these offsets, in order.
+        #[test]
+        fn a_reader_always_builds_the_same_table(
+            rounds in prop::collection::vec(
+                (prop::collection::vec((0..30_u32, prop::bool::weighted(0.8)), 1..60), 0..40_u64),
+                4..20,
+            ),
+            memory in 1_000..10_000_usize,
+            segment_bytes in 2_000..20_000_u64,
+            seed in 0..1_000_u64,
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .start_paused(true)
+                .build()
+                .unwrap();
+            runtime.block_on(always(rounds, memory, segment_bytes, seed));
+        }
+    }
+
+    async fn always(
+        rounds: Vec<(Vec<(u32, bool)>, u64)>,
+        memory: usize,
+        segment_bytes: u64,
+        seed: u64,
+    ) {
+        let world = world(seed, |config| {
+            config.compaction_memory_bytes = memory;
+            config.segment_bytes = segment_bytes;
+        });
+        let mut p = world.start().await;
+        let compact = [
+            ("cleanup.policy", "compact"),
+            ("min.cleanable.dirty.ratio", "0"),
+            ("delete.retention.ms", "20000"),
+        ];
+        let topic = p.topic_with("c", 1, &compact).await;
+        let mut written: BTreeMap<i64, (u32, Option<String>)> = BTreeMap::new();
+        for (number, (puts, seconds)) in rounds.into_iter().enumerate() {
+            for (key, has_value) in puts {
+                let value = has_value.then(|| format!("{number}{}", "z".repeat(80)));
+                let at = put(&p, &topic, now(&world), &[(key, value.clone())]).await;
+                written.insert(at, (key, value));
+            }
+            pause(seconds).await;
+            if number % 5 == 4 {
+                p.stop().await;
+                p = world.start().await;
+            }
+            check(&p, &topic, &written).await;
+        }
+        pause(200).await;
+        check(&p, &topic, &written).await;
+        audit_own(&world).await;
+    }
+
+    async fn check(
+        p: &Process,
+        topic: &Arc<Topic>,
+        written: &BTreeMap<i64, (u32, Option<String>)>,
+    ) {
+        let records = read(p, topic, 0).await;
+        assert!(
+            records
+                .windows(2)
+                .all(|pair| pair[0].offset < pair[1].offset)
+        );
+        let mut expected = BTreeMap::new();
+        for (key, value) in written.values() {
+            let key = key.to_string().into_bytes();
+            match value {
+                Some(value) => expected.insert(key, value.clone().into_bytes()),
+                None => expected.remove(&key),
+            };
+        }
+        for record in &records {
+            let (key, value) = &written[&record.offset.0];
+            assert_eq!(record.key.as_deref(), Some(key.to_string().as_bytes()));
+            assert_eq!(record.value.as_deref(), value.as_deref().map(str::as_bytes));
+        }
+        assert_eq!(table(&records), expected);
+    }
+}
