@@ -260,12 +260,12 @@ async fn the_partitions_row_says_where_it_begins() {
         p.log.offsets(&TENANT, &topic, P0).unwrap().log_start,
         Offset(4)
     );
-    // Beyond the end it is the end: an appended record can be read.
+    // Beyond the end it goes on there: no offset that was deleted is given out again.
     set(9).await;
     p.stop().await;
     let p = world.start().await;
     assert_eq!(
         p.log.offsets(&TENANT, &topic, P0).unwrap().log_start,
-        Offset(5)
+        Offset(9)
     );
 }
