@@ -27,7 +27,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::read::{Frame, FrameReader, ReadEnd};
+use self::read::{Frame, FrameReader, ReadEnd, Start};
 use self::write::WriteEnd;
 use crate::dispatch::{Route, open, route, serve};
 use crate::handler::{Answer, Call, CallError, Entry, Peer, Run, Running, Waits};
@@ -192,6 +192,21 @@ impl Conn {
         }
     }
 
+    /// The start of the next frame; says when there is none yet.
+    async fn start<R: AsyncRead + Unpin>(
+        &self,
+        frames: &mut FrameReader<R>,
+    ) -> Result<Start, ReadEnd> {
+        let start = frames.start();
+        tokio::pin!(start);
+        tokio::select! {
+            biased;
+            start = &mut start => return start,
+            () = std::future::ready(()) => self.peer.lane.quiet(),
+        }
+        start.await
+    }
+
     /// The next frame and who serves it, judged by its head before its body is read.
     async fn next<R: AsyncRead + Unpin>(
         &self,
@@ -199,7 +214,7 @@ impl Conn {
     ) -> Result<(Frame, Route), End> {
         let idle = self.shared.config.idle_timeout;
         let start = loop {
-            match tokio::time::timeout(idle, frames.start()).await {
+            match tokio::time::timeout(idle, self.start(frames)).await {
                 Ok(start) => break start?,
                 // A peer that waits for an answer is not idle.
                 Err(_) if self.unanswered.load(Ordering::Relaxed) > 0 => {}
@@ -219,6 +234,7 @@ impl Conn {
     /// Starts a staged request if nothing unserved is ahead of it; else leaves it to the writing half.
     async fn admit(&self, frame: Frame, to: Route) -> Queued {
         let Frame { bytes, charge, .. } = frame;
+        let number = self.peer.lane.admit();
         let memory = Backing::new(bytes.len()).charged(Arc::new(charge));
         let since = self.shared.ctx.clock.now();
         let api = match &to {
@@ -227,7 +243,7 @@ impl Conn {
         };
         let work = match to {
             Route::Answer(answer) => Work::Answered(Ok(Some(answer))),
-            Route::Serve(entry) => match open(&self.peer, bytes, memory.clone()) {
+            Route::Serve(entry) => match open(&self.peer, bytes, (memory.clone(), number)) {
                 Err(error) => Work::Answered(Err(error)),
                 Ok((call, body)) => match entry.run {
                     Run::Staged(run) if self.unstarted.load(Ordering::Relaxed) == 0 => {
@@ -287,6 +303,7 @@ impl Conn {
                 .meter
                 .answered(api, since, &self.shared.ctx.clock);
             self.unanswered.fetch_sub(1, Ordering::Relaxed);
+            self.peer.lane.answered();
         }
         None
     }

@@ -40,13 +40,14 @@ pub(crate) fn route(head: &FrameHead) -> Result<Route, CallError> {
 }
 
 /// Splits a frame (without its length prefix), which is in `memory`, into its surroundings and its body.
+/// It is the connection's request `number`.
 ///
 /// # Errors
 /// [`CallError::Wire`] when the header is malformed.
 pub(crate) fn open(
     peer: &Peer,
     mut frame: Bytes,
-    memory: Backing,
+    (memory, number): (Backing, u64),
 ) -> Result<(Call, Bytes), CallError> {
     let header = RequestHeader::decode(&mut frame)?;
     let call = Call {
@@ -57,6 +58,8 @@ pub(crate) fn open(
         version: header.api_version,
         correlation_id: header.correlation_id,
         memory,
+        lane: Arc::clone(&peer.lane),
+        number,
     };
     Ok((call, frame))
 }

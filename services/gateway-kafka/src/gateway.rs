@@ -155,6 +155,7 @@ fn start(gate: &Arc<Gate>, tasks: &Tasks, stream: TcpStream, addr: SocketAddr, a
             tenant: Tenant::default_without_auth(),
             addr,
             stop: at.stop(),
+            lane: Arc::default(),
         };
         let end = drained(&gate, stream, peer, &at).await;
         gate.report(addr, &end);

@@ -11,6 +11,7 @@ use tidemark_types::{ErrorCode, Tenant};
 use tidemark_wire::{ApiKey, Encoded, KafkaString, Request, WireError, encode_response};
 use tokio_util::sync::CancellationToken;
 
+use crate::lane::Lane;
 use crate::{Ctx, memory};
 
 /// Whose connection a request came in on.
@@ -22,6 +23,8 @@ pub(crate) struct Peer {
     pub(crate) addr: SocketAddr,
     /// Cancelled when the connection is to end after what has begun.
     pub(crate) stop: CancellationToken,
+    /// The order of the connection's produces.
+    pub(crate) lane: Arc<Lane>,
 }
 
 /// Whether a request waits for others, and what becomes of it at the end of its connection.
@@ -53,6 +56,10 @@ pub(crate) struct Call {
     pub(crate) correlation_id: i32,
     /// The memory of the request's frame, which what it carries is a slice of.
     pub(crate) memory: Backing,
+    /// Its connection's produces.
+    pub(crate) lane: Arc<Lane>,
+    /// Its number there.
+    pub(crate) number: u64,
 }
 
 /// Why a request ends its connection: the protocol has no answer for these.

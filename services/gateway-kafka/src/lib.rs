@@ -23,6 +23,7 @@ mod door;
 mod gateway;
 mod handler;
 mod handlers;
+mod lane;
 mod memory;
 mod meter;
 #[cfg(test)]

@@ -143,6 +143,7 @@ pub(crate) fn peer() -> Peer {
         tenant: Tenant::default_without_auth(),
         addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000)),
         stop: CancellationToken::new(),
+        lane: Arc::default(),
     }
 }
 
@@ -172,7 +173,7 @@ pub(crate) async fn send(ctx: &Arc<Ctx>, frame: Bytes) -> Result<Option<Bytes>, 
         Route::Answer(answer) => Some(answer),
         Route::Serve(entry) => {
             let memory = Backing::new(frame.len());
-            let (call, body) = open(&peer(), frame.slice(PREFIX_BYTES..), memory)?;
+            let (call, body) = open(&peer(), frame.slice(PREFIX_BYTES..), (memory, 1))?;
             serve(Arc::clone(ctx), entry, call, body).await?
         }
     };

@@ -158,6 +158,12 @@ pub enum AppendError {
 }
 
 impl AppendError {
+    /// Whether nothing was appended for want of room: it may be had by waiting ([`crate::Log::room_within`]).
+    #[must_use]
+    pub const fn is_pressure(&self) -> bool {
+        matches!(self, Self::Overloaded(_) | Self::DiskNearlyFull(_))
+    }
+
     const fn rests_on_the_end(&self) -> bool {
         matches!(
             self,

@@ -45,6 +45,7 @@ mod pids;
 mod poll;
 mod producers;
 mod read;
+mod room;
 mod sequence;
 mod shard;
 mod starts;
@@ -64,6 +65,7 @@ pub use log::Log;
 #[doc(hidden)]
 pub use mutation::Mutation;
 pub use offsets::{EpochEnd, ListedOffset, OffsetSpec, PartitionOffsets};
+pub use room::Room;
 pub use status::{LogStatus, ShardState, ShardStatus};
 pub use tier::config::TierConfig;
 pub use tier::counters::TierCounters;

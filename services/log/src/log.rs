@@ -13,26 +13,25 @@ use tidemark_types::{
     LeaderEpoch, NodeId, Offset, Ownership, PartitionIndex, ProducerEpoch, ProducerId, ShardId,
     Tenant,
 };
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 
 use crate::append::AppendFuture;
-use crate::backing::Backing;
 use crate::cold::ColdCache;
 use crate::counters::Counters;
 use crate::env::Env;
 use crate::maps::Maps;
 use crate::owner::Inbox;
 use crate::pids::ProducerIds;
-use crate::shard::{Control, Shard, Submitted};
+use crate::room::{Room, Wanted};
+use crate::shard::{Control, Shard};
 use crate::starts::{self, LogStarts};
 use crate::tier::Tier;
-use crate::tier::counters as tier_counters;
-use crate::tier::pressure::Level;
 use crate::view::TailCache;
 use crate::{
     AppendError, AppendOptions, EpochEnd, FetchRequest, FetchedPartition, Isolation, ListedOffset,
     LogConfig, LogCounters, LogStatus, OffsetSpec, PartitionOffsets, ReadError, TierConfig,
-    TierCounters, TruncateError, actor, admit, lookup, poll, tier, truncate,
+    TierCounters, TruncateError, actor, lookup, poll, tier, truncate,
 };
 
 /// Orders to one shard's actor that may wait.
@@ -148,76 +147,74 @@ impl Log {
         batch: Batch,
         options: AppendOptions,
     ) -> AppendFuture {
-        match self.submit(tenant, topic, index, batch, options) {
-            Ok(enqueued) => enqueued,
+        match self.room(tenant, topic, index, batch.bytes().len()) {
+            Ok(room) => self.append_in(room, topic, batch, options),
             Err(error) => AppendFuture::refused(error),
         }
     }
 
-    fn submit(
+    /// Room for a batch of `bytes` bytes, if its shard has some now: one that is refused may wait for it with
+    /// [`Log::room_within`].
+    ///
+    /// # Errors
+    /// [`AppendError`]; one for which [`AppendError::is_pressure`] holds may pass.
+    pub fn room(
         &self,
         tenant: &Tenant,
         topic: &Topic,
         index: PartitionIndex,
+        bytes: usize,
+    ) -> Result<Room, AppendError> {
+        self.wanted(tenant, topic, index, bytes)?.now(&self.0.env)
+    }
+
+    /// As [`Log::room`], waiting for it until `deadline`, behind those who came before. Not everyone may wait: the
+    /// line is as long as what the shard holds.
+    ///
+    /// # Errors
+    /// [`AppendError`], at once or at the deadline.
+    pub async fn room_within(
+        &self,
+        tenant: &Tenant,
+        topic: &Topic,
+        index: PartitionIndex,
+        bytes: usize,
+        deadline: Instant,
+    ) -> Result<Room, AppendError> {
+        let wanted = self.wanted(tenant, topic, index, bytes)?;
+        wanted.within(&self.0.env, deadline).await
+    }
+
+    /// As [`Log::append`], for a batch whose room was taken before.
+    pub fn append_in(
+        &self,
+        room: Room,
+        topic: &Topic,
         batch: Batch,
         options: AppendOptions,
-    ) -> Result<AppendFuture, AppendError> {
+    ) -> AppendFuture {
+        room.append(&self.0.env, topic, batch, options)
+            .unwrap_or_else(AppendFuture::refused)
+    }
+
+    fn wanted(
+        &self,
+        tenant: &Tenant,
+        topic: &Topic,
+        index: PartitionIndex,
+        bytes: usize,
+    ) -> Result<Wanted<'_>, AppendError> {
         let placement = topic
             .partition(index)
             .filter(|_| topic.tenant == tenant.id())
             .ok_or(AppendError::NoSuchPartition)?;
-        let shard = self
-            .shard(placement.shard)
-            .ok_or(AppendError::NotLeader(placement.shard))?;
-        let ownership = shard.ownership().map_err(|error| match error {
-            ReadError::Closed { shard, why } => AppendError::Closed { shard, why },
-            _ => AppendError::NotLeader(shard.id),
-        })?;
-        let env = &self.0.env;
-        if shard.cold.pressure.level() == Level::Full {
-            if let Some(tier) = &env.tier {
-                tier_counters::count(&tier.counters.refused_appends);
-            }
-            return Err(AppendError::DiskNearlyFull(shard.id));
-        }
-        let key = admit::key_stamp(options.idempotency)?;
-        let bytes = batch.bytes().len();
-        let mut reserved = shard
-            .reserve(bytes)
-            .ok_or(AppendError::Overloaded(shard.id))?;
-        let now_ms = env.clock.wall_ms();
-        let budget = env.config.decompress_bytes_max;
-        let at = batch.bytes().as_ptr();
-        let batch = admit::admit(batch, &topic.config, now_ms, budget)?;
-        // A batch that was stamped is a copy.
-        let backing = options.backing.filter(|_| batch.bytes().as_ptr() == at);
-        let (memory, charge) = backing.map(Backing::into_parts).unzip();
-        reserved.charge = charge.flatten();
-        let (reply, answer) = oneshot::channel();
-        let submitted = Submitted {
-            partition: topic.partition_id(index),
+        let shard = self.shard(placement.shard);
+        Ok(Wanted {
+            shard: shard.ok_or(AppendError::NotLeader(placement.shard))?,
+            index,
             leader_epoch_base: placement.leader_epoch_base,
-            producer: admit::producer_stamp(&batch),
-            batch,
-            key,
-            expected_offset: options.expected_offset,
-            reply,
-            reserved,
-            memory,
-        };
-        shard
-            .queue
-            .try_send(submitted)
-            .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => AppendError::Overloaded(shard.id),
-                mpsc::error::TrySendError::Closed(_) => AppendError::NotLeader(shard.id),
-            })?;
-        Ok(AppendFuture::enqueued(
-            Arc::clone(env),
-            Arc::clone(shard),
-            ownership.epoch,
-            answer,
-        ))
+            bytes,
+        })
     }
 
     /// Reads any number of partitions, waiting for data as the request says. Answers in the request's order.

@@ -1,7 +1,7 @@
 //! What the actor of a shard, its readers and the gateways' handles share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use parking_lot::{Mutex, RwLock};
 use tidemark_journal::Reader;
@@ -10,10 +10,11 @@ use tidemark_types::{ExtentIdx, Offset, Ownership, PartitionId, ShardId, TopicId
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::append::{AppendAck, AppendError};
-use crate::backing::{Charge, Memory};
+use crate::backing::Memory;
 use crate::error::ReadError;
 use crate::head::{KeyStamp, ProducerStamp};
 use crate::index::ReadableExtent;
+use crate::room::{Inflight, Reserved};
 use crate::status::{ShardState, ShardStatus};
 use crate::tier::part::ColdPart;
 use crate::view::View;
@@ -55,7 +56,7 @@ pub(crate) struct Shard {
     pub(crate) id: ShardId,
     pub(crate) queue: mpsc::Sender<Submitted>,
     pub(crate) control: mpsc::Sender<Control>,
-    inflight: Arc<Inflight>,
+    pub(crate) inflight: Arc<Inflight>,
     role: RwLock<Role>,
     pub(crate) views: RwLock<FastMap<PartitionId, Arc<View>>>,
     extents: RwLock<Readables>,
@@ -86,31 +87,6 @@ pub(crate) struct Readables {
     pub(crate) extents: Vec<Arc<ReadableExtent>>,
 }
 
-/// Unacked appends: bounded in bytes and in count.
-#[derive(Debug)]
-struct Inflight {
-    bytes: AtomicUsize,
-    batches: AtomicUsize,
-    bytes_max: usize,
-    batches_max: usize,
-}
-
-/// Room taken by one append until it is answered.
-#[derive(Debug)]
-pub(crate) struct Reserved {
-    inflight: Arc<Inflight>,
-    bytes: usize,
-    /// What the gateway gave for the request's memory.
-    pub(crate) charge: Option<Charge>,
-}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        self.inflight.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.inflight.batches.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl Shard {
     pub(crate) fn new(
         id: ShardId,
@@ -122,12 +98,7 @@ impl Shard {
             id,
             queue,
             control,
-            inflight: Arc::new(Inflight {
-                bytes: AtomicUsize::new(0),
-                batches: AtomicUsize::new(0),
-                bytes_max,
-                batches_max,
-            }),
+            inflight: Inflight::new(bytes_max, batches_max),
             role: RwLock::new(Role {
                 state: ShardState::Recovering { why: String::new() },
                 ownership: None,
@@ -143,21 +114,6 @@ impl Shard {
         }
     }
 
-    /// Takes room for an append; `None` when the shard holds as much as it may. One batch always fits.
-    pub(crate) fn reserve(&self, bytes: usize) -> Option<Reserved> {
-        let inflight = &self.inflight;
-        let before = inflight.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let count = inflight.batches.fetch_add(1, Ordering::Relaxed);
-        let reserved = Reserved {
-            inflight: Arc::clone(inflight),
-            bytes,
-            charge: None,
-        };
-        let fits = count < inflight.batches_max
-            && (before == 0 || before.saturating_add(bytes) <= inflight.bytes_max);
-        fits.then_some(reserved)
-    }
-
     pub(crate) fn serve(&self, ownership: Ownership) {
         *self.role.write() = Role {
             state: ShardState::Serving {
@@ -167,12 +123,13 @@ impl Shard {
         };
     }
 
-    /// Stops serving: readers are refused from here on, and those that wait are told so.
+    /// Stops serving: readers and appends are refused from here on, and those that wait are told so.
     pub(crate) fn unserve(&self, state: ShardState) {
         *self.role.write() = Role {
             state,
             ownership: None,
         };
+        self.cold.pressure.eased.notify_waiters();
         let waiting = std::mem::take(&mut *self.waiting.lock());
         for wake in waiting.into_values().flatten() {
             wake.0.notify_one();
@@ -259,7 +216,7 @@ impl Shard {
         ShardStatus {
             shard: self.id,
             state: self.role.read().state.clone(),
-            inflight_bytes: self.inflight.bytes.load(Ordering::Relaxed),
+            inflight_bytes: self.inflight.bytes(),
             partitions: self.views.read().len(),
         }
     }

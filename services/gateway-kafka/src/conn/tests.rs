@@ -9,7 +9,7 @@ use tidemark_wire::frame::PREFIX_BYTES;
 use tidemark_wire::messages::join_group_request::JoinGroupRequestProtocol;
 use tidemark_wire::messages::{
     ApiVersionsRequestData, DescribeClusterRequestData, DescribeClusterResponseData,
-    JoinGroupRequestData, SyncGroupRequestData,
+    JoinGroupRequestData, ProduceRequestData, SyncGroupRequestData,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinHandle;
@@ -527,4 +527,110 @@ async fn frames_are_charged_until_their_batches_are_durable() {
             .sleep(Duration::from_millis(1))
             .await;
     }
+}
+
+/// A connection over a log whose shards hold so many unacked bytes, and its log node.
+async fn connect_over(
+    inflight_bytes_max: usize,
+) -> (Client, tidemark_journal::memory::MemoryReplica) {
+    let set = |log: &mut tidemark_log::LogConfig| log.inflight_bytes_max = inflight_bytes_max;
+    let (ctx, node) = testing::ctx_and_node(set).await;
+    let config = KafkaConfig::default();
+    let ctx = Ctx::clone(&ctx).bound_to(9092, &config);
+    (connect_to(&Arc::new(Shared::new(ctx, config))), node)
+}
+
+impl Client {
+    /// Sends produces of one record each, numbered from `first`.
+    async fn pipeline(&mut self, to: &data_path::Named, numbers: std::ops::Range<u8>, ms: i32) {
+        for number in numbers {
+            let records = data_path::batch(&[number; 1_000]);
+            let mut request = to.produce(9, Some(records));
+            request.timeout_ms = ms;
+            self.io.write_all(&frame(&request, 9)).await.unwrap();
+        }
+    }
+
+    /// The next answer to a produce: error and offset.
+    async fn produced(&mut self) -> (i16, i64) {
+        let raw = self.answer_frame().await;
+        let answer = answer::<ProduceRequestData>(raw, 9);
+        let partition = &answer.responses[0].partition_responses[0];
+        (partition.error_code, partition.base_offset)
+    }
+}
+
+/// Kafka's REQUEST_TIMED_OUT, which clients retry.
+const TIMED_OUT: i16 = 7;
+
+#[tokio::test(start_paused = true)]
+async fn pipelined_produces_wait_for_room_and_keep_their_order() {
+    let (mut client, node) = connect_over(2_500).await;
+    let topic = data_path::topic(&client.shared.ctx, "t").await;
+    node.pause_appends();
+    client.pipeline(&topic, 0..10, 30_000).await;
+    client.shared.ctx.clock.sleep(Duration::from_secs(5)).await;
+    let held = client.shared.ctx.log().status().shards;
+    assert!(held.iter().all(|s| s.inflight_bytes <= 2_500));
+    node.resume_appends();
+    for offset in 0..10 {
+        assert_eq!(client.produced().await, (0, offset));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_sent_behind_a_refused_batch_is_refused_with_it() {
+    let (mut client, node) = connect_over(2_500).await;
+    let topic = data_path::topic(&client.shared.ctx, "t").await;
+    let other = data_path::topic(&client.shared.ctx, "u").await;
+    node.pause_appends();
+    let started = client.shared.ctx.clock.now();
+    // Two find room, the third waits for half of its second; the others are sent before its answer.
+    client.pipeline(&topic, 0..2, 30_000).await;
+    client.pipeline(&topic, 2..3, 1_000).await;
+    client.settle().await;
+    client.pipeline(&topic, 3..6, 30_000).await;
+    client
+        .shared
+        .ctx
+        .clock
+        .sleep(Duration::from_millis(600))
+        .await;
+    // Room comes, but too late for these.
+    node.resume_appends();
+    client.pipeline(&other, 6..7, 30_000).await;
+    let mut answers = Vec::new();
+    for _ in 0..7 {
+        answers.push(client.produced().await);
+    }
+    let refused = (TIMED_OUT, -1);
+    assert_eq!(
+        answers,
+        [(0, 0), (0, 1), refused, refused, refused, refused, (0, 0)]
+    );
+    let took = client.shared.ctx.clock.now() - started;
+    assert!(took < Duration::from_secs(30), "none waited on: {took:?}");
+    // The client knows: what it sends again is taken.
+    client.settle().await;
+    client.pipeline(&topic, 2..6, 30_000).await;
+    for offset in 2..6 {
+        assert_eq!(client.produced().await, (0, offset));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_produce_that_waits_for_room_delays_nobody_else() {
+    let (mut client, node) = connect_over(2_500).await;
+    let topic = data_path::topic(&client.shared.ctx, "t").await;
+    node.pause_appends();
+    client.pipeline(&topic, 0..5, 30_000).await;
+    client.settle().await;
+    let mut other = connect_to(&client.shared);
+    other.io.write_all(&describe()).await.unwrap();
+    assert_eq!(other.describe().await.error_code, 0);
+    // One that has gone gives its place in the line up.
+    drop(client.io);
+    node.resume_appends();
+    other.pipeline(&topic, 5..6, 30_000).await;
+    assert_eq!(other.produced().await.0, 0);
 }

@@ -1,16 +1,20 @@
 //! Produce: batches into the log, in the order of the requests of a connection.
 //!
-//! The first stage resolves topics, checks batches (CRC included, once) and enqueues every partition's append; the
+//! The first stage ([`enqueue`]) resolves topics, checks batches (CRC included, once) and enqueues every partition's append; the
 //! second waits for the commits while the connection goes on to its next request. `acks=1` and `acks=all` mean
 //! the same: durable. `acks=0` is not answered; as in Kafka, an error then ends the connection, which is the
 //! only way to tell the producer.
+
+mod enqueue;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use tidemark_log::{AppendAck, AppendError, AppendFuture, AppendOptions, Backing};
+use tidemark_log::{AppendAck, AppendError, AppendFuture};
 use tidemark_records::{Batch, BatchError, Compression};
 use tidemark_topics::Topic;
 use tidemark_types::{Coded, ErrorCode, PartitionIndex};
@@ -18,11 +22,11 @@ use tidemark_wire::messages::ProduceResponseData;
 use tidemark_wire::messages::produce_response::{
     LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
 };
-use tidemark_wire::produce::{
-    ProducePartition, ProduceRequest, ProduceTopic, VERSION_MIN, refuse_old,
-};
+use tidemark_wire::produce::{ProduceRequest, VERSION_MIN, refuse_old};
 use tidemark_wire::{ApiKey, KafkaString, encode_response};
+use tokio::time::Instant;
 
+use self::enqueue::enqueue;
 use crate::Ctx;
 use crate::handler::{Answer, Call, CallError, Entry, Run, Staging, Waits};
 use crate::memory::PRODUCE_PARTITION_BYTES;
@@ -44,6 +48,8 @@ pub(super) const ENTRY: Entry = Entry {
 
 /// Longest wait for a commit, whatever the client asks for.
 const WAIT_MAX: Duration = Duration::from_secs(300);
+/// The part of it, one in this many, that a batch may wait for room: its answer should come before its client gives up.
+const ROOM_WAIT: u32 = 2;
 /// First version that may carry zstd (KIP-110).
 const ZSTD_FROM: i16 = 7;
 /// First version that names the leader beside an error (KIP-951).
@@ -77,94 +83,18 @@ fn admit(ctx: Arc<Ctx>, call: Call, body: Bytes) -> Staging {
         let partitions: usize = request.topics.iter().map(|t| 1 + t.partitions.len()).sum();
         let held = ctx.decoded.take(partitions * PRODUCE_PARTITION_BYTES).await;
         let acks = request.acks;
-        let wait = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
-        let pending = enqueue(&ctx, &call, request).await;
+        let asked = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+        let (now, wait) = (ctx.clock.now(), asked.min(WAIT_MAX));
+        let pending = enqueue(&ctx, &call, request, now + wait / ROOM_WAIT).await;
         if acks == 0 {
             return Ok(std::future::ready(unanswered(pending)).boxed());
         }
         Ok(async move {
             let _held = held;
-            finish(ctx, call, pending, wait.min(WAIT_MAX)).await
+            finish(ctx, call, pending, now + wait).await
         }
         .boxed())
     })
-}
-
-/// Puts every batch into its partition's queue, in the request's order.
-async fn enqueue(ctx: &Ctx, call: &Call, request: ProduceRequest) -> Vec<PendingTopic> {
-    let refused = refusal_of_all(&request);
-    let backing = backing(call, &request);
-    let mut pending = Vec::with_capacity(request.topics.len());
-    for asked in request.topics {
-        let topic = match &refused {
-            Some(refusal) => Err(refusal.clone()),
-            None => topic_of(ctx, call, &asked).await,
-        };
-        let partitions = asked.partitions.into_iter().map(|p| Pending {
-            index: p.index,
-            topic: topic.as_ref().ok().cloned(),
-            append: append(ctx, call, &topic, p, backing.as_ref()),
-        });
-        pending.push(PendingTopic {
-            partitions: partitions.collect(),
-            name: asked.name,
-            id: asked.id,
-        });
-    }
-    pending
-}
-
-/// The frame's memory, which the batches stay in and keep as long as they are kept; absent where they are less than
-/// half of it, and copied.
-fn backing(call: &Call, request: &ProduceRequest) -> Option<Backing> {
-    let partitions = request.topics.iter().flat_map(|t| &t.partitions);
-    let batches = partitions.filter_map(|p| p.records.as_ref().map(Bytes::len));
-    let bytes: usize = batches.sum();
-    (bytes >= call.memory.bytes() / 2).then(|| call.memory.clone())
-}
-
-/// Why no part of the request can be served.
-fn refusal_of_all(request: &ProduceRequest) -> Option<Refusal> {
-    if !matches!(request.acks, -1..=1) {
-        let code = ErrorCode::InvalidRequiredAcks;
-        return Some((code, code.hint().to_owned()));
-    }
-    request.transactional_id.as_ref().map(|_| {
-        (
-            ErrorCode::TransactionalIdAuthorizationFailed,
-            "transactions are not served yet".to_owned(),
-        )
-    })
-}
-
-async fn topic_of(ctx: &Ctx, call: &Call, asked: &ProduceTopic) -> Result<Arc<Topic>, Refusal> {
-    let found = if call.version >= TOPIC_IDS_FROM {
-        resolve::by_id(ctx, call, asked.id).await
-    } else {
-        resolve::data_by_name(ctx, call, asked.name.as_str()).await
-    };
-    found.map_err(|code| (code, code.hint().to_owned()))
-}
-
-fn append(
-    ctx: &Ctx,
-    call: &Call,
-    topic: &Result<Arc<Topic>, Refusal>,
-    partition: ProducePartition,
-    backing: Option<&Backing>,
-) -> Result<AppendFuture, Refusal> {
-    let topic = topic.as_ref().map_err(Clone::clone)?;
-    let own = |records: Bytes| match backing {
-        Some(_) => records,
-        None => Bytes::copy_from_slice(&records),
-    };
-    let batch = checked(partition.records.map(own), call.version)?;
-    let index = PartitionIndex(partition.index);
-    let options = AppendOptions {
-        backing: backing.cloned(),
-        ..AppendOptions::default()
-    };
-    Ok(ctx.log().append(&call.tenant, topic, index, batch, options))
 }
 
 /// One batch of format v2, as Kafka demands of every partition since version 3.
@@ -222,8 +152,12 @@ fn unanswered(pending: Vec<PendingTopic>) -> Answer {
 }
 
 /// Waits for every append and answers.
-async fn finish(ctx: Arc<Ctx>, call: Call, pending: Vec<PendingTopic>, wait: Duration) -> Answer {
-    let deadline = ctx.clock.now() + wait;
+async fn finish(
+    ctx: Arc<Ctx>,
+    call: Call,
+    pending: Vec<PendingTopic>,
+    deadline: Instant,
+) -> Answer {
     let mut responses = Vec::with_capacity(pending.len());
     for topic in pending {
         let mut partition_responses = Vec::with_capacity(topic.partitions.len());
@@ -313,6 +247,3 @@ fn endpoints(ctx: &Ctx, responses: &[TopicProduceResponse]) -> Vec<NodeEndpoint>
         ..Default::default()
     }]
 }
-
-#[cfg(test)]
-mod tests;

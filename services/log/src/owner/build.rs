@@ -11,8 +11,9 @@ use crate::Mutation;
 use crate::append::{AppendAck, AppendError};
 use crate::backing::Memory;
 use crate::head::{BatchEntry, Entry, Head};
+use crate::room::Reserved;
 use crate::sequence::{Decision, Flight, Ticket, Want, decide};
-use crate::shard::{Reply, Reserved, Submitted};
+use crate::shard::{Reply, Submitted};
 use crate::state::PartitionState;
 use tidemark_types::PartitionId;
 

@@ -6,6 +6,8 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use tokio::sync::Notify;
+
 use crate::env::Env;
 use crate::shard::Shard;
 
@@ -28,11 +30,15 @@ pub(crate) enum Level {
 
 /// A level as last seen.
 #[derive(Debug, Default)]
-pub(crate) struct Pressure(AtomicU8);
+pub(crate) struct Pressure {
+    level: AtomicU8,
+    /// The disk takes appends again, or there is nobody to take them any more.
+    pub(crate) eased: Notify,
+}
 
 impl Pressure {
     pub(crate) fn level(&self) -> Level {
-        match self.0.load(Ordering::Relaxed) {
+        match self.level.load(Ordering::Relaxed) {
             0 => Level::Calm,
             1 => Level::High,
             _ => Level::Full,
@@ -49,7 +55,14 @@ pub(crate) fn look(env: &Env, shard: &Shard) -> Level {
         RELEASE.. => Level::High,
         _ => Level::Calm,
     };
-    let before = shard.cold.pressure.0.swap(level as u8, Ordering::Relaxed);
+    let before = shard
+        .cold
+        .pressure
+        .level
+        .swap(level as u8, Ordering::Relaxed);
+    if level < Level::Full && before >= Level::Full as u8 {
+        shard.cold.pressure.eased.notify_waiters();
+    }
     if (level as u8) > before {
         shard.cold.released.notify_one();
     }

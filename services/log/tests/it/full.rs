@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use tidemark_log::{AppendError, AppendOptions};
 use tidemark_lognode::sim::SimDisk;
 use tidemark_lognode::{LogNode, LogNodeConfig};
 use tidemark_meta::keys::extent::ExtentKey;
@@ -11,7 +13,7 @@ use tidemark_meta::{MetaStore, Mode, keys};
 use tidemark_runtime::{Clock, Entropy, Tasks};
 use tidemark_types::{Coded, ErrorCode, Offset, ShardId};
 
-use crate::world::{BASE_MS, P0, World, idempotent};
+use crate::world::{BASE_MS, P0, TENANT, World, idempotent};
 
 /// A full disk stays full for minutes: a pause of up to five seconds between tries is two and a half on average.
 const MINUTES: u64 = 10;
@@ -98,4 +100,58 @@ async fn a_disk_without_room_for_anything_is_asked_ever_more_rarely() {
         assert_eq!(p.read_all(&topic, P0, 0).await.len(), 2);
         p.stop().await;
     }
+}
+
+/// Who waits for room on a nearly full disk gets it once the disk takes appends again, and hears at its deadline if not.
+#[tokio::test(start_paused = true)]
+async fn a_nearly_full_disk_makes_appends_wait_for_it() {
+    let world = World::tiered(84);
+    let p = world.start().await;
+    let topic = p.topic("t", 1).await;
+    world.fill_disks(900);
+    p.append(&topic, &["noticed by this one"]).await.unwrap();
+    let refused = p.log.room(&TENANT, &topic, P0, 100).unwrap_err();
+    assert!(
+        matches!(refused, AppendError::DiskNearlyFull(_)),
+        "{refused}"
+    );
+    let within = |seconds| {
+        let deadline = world.clock.now() + Duration::from_secs(seconds);
+        p.log.room_within(&TENANT, &topic, P0, 100, deadline)
+    };
+    let refused = within(10).await.unwrap_err();
+    assert!(
+        matches!(refused, AppendError::DiskNearlyFull(_)),
+        "{refused}"
+    );
+    let later = async {
+        world.clock.sleep(Duration::from_secs(30)).await;
+        world.fill_disks(100);
+    };
+    let (room, ()) = tokio::join!(within(120), later);
+    let batch = p.batch(&["waited"]);
+    let options = AppendOptions::default();
+    let sent = p.log.append_in(room.unwrap(), &topic, batch, options);
+    assert_eq!(sent.await.unwrap().base_offset, Offset(1));
+}
+
+/// The line is bounded, and who waits in it when the shard is lost is told.
+#[tokio::test(start_paused = true)]
+async fn the_line_for_room_is_bounded_and_ends_with_the_shard() {
+    let mut world = World::new(85);
+    world.config.inflight_bytes_max = 10_000;
+    let p = world.start().await;
+    let topic = p.topic("t", 1).await;
+    let held = p.log.room(&TENANT, &topic, P0, 10_000).unwrap();
+    let deadline = world.clock.now() + Duration::from_secs(600);
+    let wait = || Box::pin(p.log.room_within(&TENANT, &topic, P0, 4_000, deadline));
+    let (mut first, mut second) = (wait(), wait());
+    assert!((&mut first).now_or_never().is_none());
+    assert!((&mut second).now_or_never().is_none());
+    let third = wait().now_or_never().expect("the line is full");
+    assert!(matches!(third, Err(AppendError::Overloaded(_))));
+    drop(held);
+    drop(first.await.unwrap());
+    p.tasks.shutdown(Duration::from_secs(60)).await.unwrap();
+    assert!(matches!(second.await, Err(AppendError::NotLeader(_))));
 }
