@@ -15,4 +15,5 @@ mod hostile;
 mod messages;
 mod process;
 mod quickstart;
+mod table;
 mod wire;

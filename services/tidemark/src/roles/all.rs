@@ -207,7 +207,7 @@ fn tier_config(settings: &Settings) -> TierConfig {
         chunk_cache_bytes: cold.read_cache.0,
         segment_bytes: cold.segment_size.0.clamp(1 << 16, 1 << 30),
         compaction_period: cold.compaction_period.0,
-        compaction_memory_bytes: cold.compaction_memory.as_usize().max(1 << 20),
+        compaction_memory_bytes: cold.compaction_memory.as_usize().max(256 << 10),
         merge_partition_bytes: cold.compaction_least.0,
         clean_bytes: cold.compaction_least.0,
         retention_period: cold.retention_period.0,
