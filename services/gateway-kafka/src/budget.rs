@@ -108,6 +108,15 @@ impl Gauge {
         })
     }
 
+    /// Counts `bytes` if they are at most half of what is left: whoever takes much leaves room for those who take
+    /// little.
+    pub(crate) fn try_share(self: &Arc<Self>, bytes: usize) -> Option<Counted> {
+        if bytes > self.left() / 2 {
+            return None;
+        }
+        self.try_count(bytes)
+    }
+
     pub(crate) fn count(self: &Arc<Self>, bytes: usize) -> Counted {
         self.used.fetch_add(bytes, Ordering::Relaxed);
         Counted {
@@ -158,6 +167,18 @@ mod tests {
         assert!(gauge.try_count(4).is_none());
         drop(counted);
         assert!(gauge.try_count(10).is_some());
+    }
+
+    #[test]
+    fn large_shares_leave_room_for_small_ones() {
+        let gauge = Gauge::new(1_000);
+        let mut large: Vec<Counted> = Vec::new();
+        while let Some(counted) = gauge.try_share(200) {
+            large.push(counted);
+        }
+        assert_eq!((large.len(), gauge.left()), (4, 200));
+        assert!(gauge.try_share(100).is_some());
+        assert!(gauge.try_share(101).is_none());
     }
 
     #[test]

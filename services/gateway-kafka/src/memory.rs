@@ -91,14 +91,16 @@ pub(crate) async fn read_fetch(
     Ok((request, Held::of(charge)))
 }
 
-/// Counts a fetch with the requests that wait, and says how long it may.
+/// Counts a fetch with the requests that wait, and says how long it may. One that takes more than half of what is
+/// left waits only briefly, so that fetches of very many partitions leave room for the others.
 pub(crate) fn wait_of_fetch(
     ctx: &Ctx,
     held: Held,
     partitions: usize,
     asked: Duration,
 ) -> (Held, Duration) {
-    let held = held.waiting(ctx, partitions.saturating_mul(FETCH_PARTITION_BYTES));
+    let bytes = partitions.saturating_mul(FETCH_PARTITION_BYTES);
+    let held = held.moved(ctx.waiting.try_share(bytes));
     let wait = match &held.waiting {
         Some(_) => asked,
         None => asked.min(PRESSED_WAIT_MAX),
@@ -126,8 +128,12 @@ impl Held {
     }
 
     /// Moves it from the budget to what waits, if there is room.
-    fn waiting(mut self, ctx: &Ctx, bytes: usize) -> Self {
-        self.waiting = ctx.waiting.try_count(bytes);
+    fn waiting(self, ctx: &Ctx, bytes: usize) -> Self {
+        self.moved(ctx.waiting.try_count(bytes))
+    }
+
+    fn moved(mut self, waiting: Option<Counted>) -> Self {
+        self.waiting = waiting;
         if self.waiting.is_some() {
             self.charge.shrink(0);
         }

@@ -12,6 +12,7 @@ use crate::counters::Counters;
 use crate::starts::LogStarts;
 use crate::tier::Tier;
 use crate::view::TailCache;
+use crate::waiters::Numbers;
 
 /// Settings and components, shared by all shards.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ pub(crate) struct Env {
     pub(crate) cold: ColdCache,
     pub(crate) counters: Counters,
     pub(crate) starts: LogStarts,
+    pub(crate) fetches: Numbers,
     pub(crate) meta: Arc<dyn MetaStore>,
     /// Absent: nothing is tiered.
     pub(crate) tier: Option<Arc<Tier>>,

@@ -54,6 +54,7 @@ mod status;
 mod tier;
 mod truncate;
 mod view;
+mod waiters;
 
 pub use append::{AppendAck, AppendError, AppendFuture, AppendOptions, IdempotencyKey};
 pub use backing::Backing;

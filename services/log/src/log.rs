@@ -28,6 +28,7 @@ use crate::shard::{Control, Shard};
 use crate::starts::{self, LogStarts};
 use crate::tier::Tier;
 use crate::view::TailCache;
+use crate::waiters::Numbers;
 use crate::{
     AppendError, AppendOptions, EpochEnd, FetchRequest, FetchedPartition, Isolation, ListedOffset,
     LogConfig, LogCounters, LogStatus, OffsetSpec, PartitionOffsets, ReadError, TierConfig,
@@ -87,6 +88,7 @@ impl Log {
         tasks.spawn("reader of log starts", read_starts);
         let env = Arc::new(Env {
             starts,
+            fetches: Numbers::default(),
             meta,
             tier,
             cache: TailCache::new(config.tail_cache_bytes),

@@ -11,7 +11,8 @@ use crate::error::ReadError;
 use crate::fetch::{FetchPartition, FetchRequest, FetchedPartition};
 use crate::owner::leader_epoch;
 use crate::read;
-use crate::shard::{Shard, Wake};
+use crate::shard::Shard;
+use crate::waiters::{Registered, Wake};
 
 /// One partition while its fetch goes on.
 struct Slot<'a> {
@@ -59,36 +60,51 @@ pub(crate) async fn fetch(
         .iter()
         .map(|want| open(shards, tenant, want))
         .collect();
-    let wake = Arc::new(Wake::default());
     let mut total = 0;
+    for slot in &mut slots {
+        total += fill(env, slot, request, total).await;
+    }
+    if slots.is_empty() || is_over(&slots, request, total) || env.clock.now() >= deadline {
+        return slots.into_iter().map(|slot| slot.answer).collect();
+    }
+    let wake = Wake::new(&env.fetches);
+    let mut registered = Registered::new(&wake);
+    for (place, slot) in slots.iter().enumerate() {
+        if let Some(shard) = slot.shard {
+            registered.add(place, shard, slot.partition());
+        }
+    }
+    // What came between the look and the wait.
+    let has_more = |place: &usize| slots[*place].has_more();
+    let mut due: Vec<usize> = (0..slots.len()).filter(has_more).collect();
     loop {
-        for slot in &mut slots {
-            total += fill(env, slot, request, total).await;
+        if due.is_empty() {
+            // An error is the deadline, together with which data may have come.
+            let _ = tokio::time::timeout_at(deadline, wake.wait()).await;
+            due = wake.due();
         }
-        let failed = slots.iter().any(|s| s.answer.error.is_some());
-        let enough = total >= request.min_bytes && (total > 0 || request.min_bytes == 0);
-        let over = slots.iter().any(|s| s.shard.is_none()) || slots.is_empty();
-        if failed || over || enough || total >= request.max_bytes || env.clock.now() >= deadline {
-            break;
-        }
-        let registered = Registered::new(&slots, &wake);
-        let late = if slots.iter().any(Slot::has_more) {
-            false
-        } else {
-            tokio::time::timeout_at(deadline, wake.0.notified())
-                .await
-                .is_err()
-        };
-        drop(registered);
-        if late {
-            // One last look: data may have come together with the deadline.
-            for slot in &mut slots {
-                total += fill(env, slot, request, total).await;
+        let mut over = env.clock.now() >= deadline;
+        for place in due.drain(..) {
+            let slot = &mut slots[place];
+            if let Some(shard) = slot.shard {
+                registered.again(place, shard, slot.partition());
             }
+            total += fill(env, slot, request, total).await;
+            over |= is_over(std::slice::from_ref(slot), request, total);
+        }
+        if over {
             break;
         }
     }
+    drop(registered);
     slots.into_iter().map(|slot| slot.answer).collect()
+}
+
+/// Whether a fetch is to be answered now, as far as these slots tell.
+fn is_over(slots: &[Slot<'_>], request: &FetchRequest, total: usize) -> bool {
+    let enough = total >= request.min_bytes && (total > 0 || request.min_bytes == 0);
+    let ended = |s: &Slot<'_>| s.answer.error.is_some() || s.shard.is_none();
+    enough || total >= request.max_bytes || slots.iter().any(ended)
 }
 
 fn open<'a>(shards: &'a [Arc<Shard>], tenant: &Tenant, want: &'a FetchPartition) -> Slot<'a> {
@@ -241,34 +257,5 @@ async fn probe(env: &Env, shard: &Shard) -> Result<(), ReadError> {
         Ok(()) => Ok(()),
         Err(tidemark_lease::ProbeError::Fenced { .. }) => Err(ReadError::NotLeader(shard.id)),
         Err(_) => Err(ReadError::EndNotProven(shard.id)),
-    }
-}
-
-/// The places where a fetch waits. It leaves them when it is dropped too: its client may go at any time.
-struct Registered<'a> {
-    wake: &'a Arc<Wake>,
-    at: Vec<(&'a Arc<Shard>, tidemark_types::PartitionId)>,
-}
-
-impl<'a> Registered<'a> {
-    fn new(slots: &[Slot<'a>], wake: &'a Arc<Wake>) -> Self {
-        let waits = slots.iter().filter_map(|slot| {
-            let (shard, partition) = (slot.shard?, slot.partition());
-            shard
-                .wait_for(partition, wake)
-                .then_some((shard, partition))
-        });
-        Self {
-            at: waits.collect(),
-            wake,
-        }
-    }
-}
-
-impl Drop for Registered<'_> {
-    fn drop(&mut self) {
-        for (shard, partition) in &self.at {
-            shard.forget_wait(*partition, self.wake);
-        }
     }
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use tidemark_journal::Reader;
 use tidemark_runtime::FastMap;
 use tidemark_types::{ExtentIdx, Offset, Ownership, PartitionId, ShardId, TopicId};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::append::{AppendAck, AppendError};
 use crate::backing::Memory;
@@ -18,6 +18,7 @@ use crate::room::{Inflight, Reserved};
 use crate::status::{ShardState, ShardStatus};
 use crate::tier::part::ColdPart;
 use crate::view::View;
+use crate::waiters::Waiters;
 
 /// Where the answer of an append goes.
 pub(crate) type Reply = oneshot::Sender<Result<AppendAck, AppendError>>;
@@ -46,10 +47,6 @@ pub(crate) enum Control {
     Reopen,
 }
 
-/// A wait for data.
-#[derive(Debug, Default)]
-pub(crate) struct Wake(pub(crate) Notify);
-
 /// One shard.
 #[derive(Debug)]
 pub(crate) struct Shard {
@@ -60,7 +57,7 @@ pub(crate) struct Shard {
     role: RwLock<Role>,
     pub(crate) views: RwLock<FastMap<PartitionId, Arc<View>>>,
     extents: RwLock<Readables>,
-    waiting: Mutex<FastMap<PartitionId, Vec<Arc<Wake>>>>,
+    pub(crate) waiters: Waiters,
     pub(crate) proofs: Proofs,
     pub(crate) cold: ColdPart,
 }
@@ -105,7 +102,7 @@ impl Shard {
             }),
             views: RwLock::default(),
             extents: RwLock::default(),
-            waiting: Mutex::default(),
+            waiters: Waiters::default(),
             cold: ColdPart::default(),
             proofs: Proofs {
                 asked: AtomicU64::new(0),
@@ -130,10 +127,7 @@ impl Shard {
             ownership: None,
         };
         self.cold.pressure.eased.notify_waiters();
-        let waiting = std::mem::take(&mut *self.waiting.lock());
-        for wake in waiting.into_values().flatten() {
-            wake.0.notify_one();
-        }
+        self.waiters.wake_all();
     }
 
     /// The ownership while the shard serves.
@@ -175,41 +169,6 @@ impl Shard {
     /// The open extent, while the shard serves.
     pub(crate) fn open_extent(&self) -> Option<Arc<ReadableExtent>> {
         self.extents.read().extents.last().cloned()
-    }
-
-    /// Registers a wait for a partition's data; false when it was there already, because the fetch names the partition
-    /// twice. Look for data again after this, before waiting.
-    pub(crate) fn wait_for(&self, partition: PartitionId, wake: &Arc<Wake>) -> bool {
-        let mut waiting = self.waiting.lock();
-        let list = waiting.entry(partition).or_default();
-        let new = list.last().is_none_or(|last| !Arc::ptr_eq(last, wake));
-        if new {
-            list.push(Arc::clone(wake));
-        }
-        new
-    }
-
-    pub(crate) fn forget_wait(&self, partition: PartitionId, wake: &Arc<Wake>) {
-        let mut waiting = self.waiting.lock();
-        if let Some(list) = waiting.get_mut(&partition) {
-            list.retain(|w| !Arc::ptr_eq(w, wake));
-            if list.is_empty() {
-                waiting.remove(&partition);
-            }
-        }
-    }
-
-    /// Wakes those who wait for these partitions, each once.
-    pub(crate) fn wake(&self, partitions: impl Iterator<Item = PartitionId>) {
-        let mut waiting = self.waiting.lock();
-        if waiting.is_empty() {
-            return;
-        }
-        for partition in partitions {
-            for wake in waiting.remove(&partition).into_iter().flatten() {
-                wake.0.notify_one();
-            }
-        }
     }
 
     pub(crate) fn status(&self) -> ShardStatus {

@@ -634,3 +634,32 @@ async fn a_produce_that_waits_for_room_delays_nobody_else() {
     other.pipeline(&topic, 5..6, 30_000).await;
     assert_eq!(other.produced().await.0, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn pipelined_long_polls_take_one_place_and_starve_nobody() {
+    use tidemark_wire::messages::FetchRequestData;
+
+    let mut client = connect().await;
+    let topic = data_path::topic(&client.shared.ctx, "t").await;
+    let free = client.shared.ctx.waiting.left();
+    let mut poll = topic.fetch(12, 0, (0, -1));
+    poll.max_wait_ms = 60_000;
+    for _ in 0..100 {
+        client.io.write_all(&frame(&poll, 12)).await.unwrap();
+    }
+    client.settle().await;
+    let taken = free - client.shared.ctx.waiting.left();
+    assert_eq!(taken, crate::memory::FETCH_PARTITION_BYTES);
+    let mut other = connect_to(&client.shared);
+    other.io.write_all(&frame(&poll, 12)).await.unwrap();
+    other.settle().await;
+    client.pipeline(&topic, 0..1, 30_000).await;
+    other.pipeline(&topic, 1..2, 30_000).await;
+    let mut third = connect_to(&client.shared);
+    third.pipeline(&topic, 2..3, 30_000).await;
+    assert_eq!(third.produced().await, (0, 0));
+    let raw = other.answer_frame().await;
+    let fetched = answer::<FetchRequestData>(raw, 12);
+    assert!(fetched.responses[0].partitions[0].records.is_some());
+    assert_eq!(other.produced().await, (0, 1));
+}

@@ -84,7 +84,7 @@ impl Named {
         }
     }
 
-    fn fetch(&self, version: i16, offset: i64, session: (i32, i32)) -> FetchRequestData {
+    pub(crate) fn fetch(&self, version: i16, offset: i64, session: (i32, i32)) -> FetchRequestData {
         let (topic, topic_id) = self.at(version >= 13);
         FetchRequestData {
             max_wait_ms: 100,

@@ -121,7 +121,7 @@ impl Owner {
             view.publish(state, stored(batch, prefix, &part.bytes));
             shown.push(Cached::new(view, part.bytes.len(), memory));
         }
-        self.shard.wake(shown.iter().map(Cached::partition));
+        self.shard.waiters.wake(shown.iter().map(Cached::partition));
         self.env.cache.account(shown);
         for entry in &head.entries {
             if let Entry::Forget(topic) = entry {
@@ -155,7 +155,7 @@ impl Owner {
             views.remove(id);
         }
         drop(views);
-        self.shard.wake(ids.into_iter());
+        self.shard.waiters.wake(ids.into_iter());
     }
 
     /// J12: the checkpoint is committed; its extent's row says so, in the background.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidemark_journal::{FrameBody, FrameKind};
-use tidemark_log::{Isolation, OffsetSpec};
+use tidemark_log::{AppendOptions, Isolation, OffsetSpec};
 use tidemark_meta::keys::partition::PartitionKey;
 use tidemark_meta::{MetaStore, Mode, keys};
 use tidemark_runtime::Tasks;
@@ -268,4 +268,36 @@ async fn the_partitions_row_says_where_it_begins() {
         p.log.offsets(&TENANT, &topic, P0).unwrap().log_start,
         Offset(9)
     );
+}
+
+/// However often data comes, an answer is due when its time is up, with all of it.
+#[tokio::test(start_paused = true)]
+async fn a_fetch_that_wants_more_than_comes_answers_in_time() {
+    let world = World::new(90);
+    let p = world.start().await;
+    let topic = p.topic("t", 8).await;
+    let all: Vec<_> = (0..8).map(|i| (PartitionIndex(i), 0)).collect();
+    let mut request = fetch_of(&topic, &all);
+    request.min_bytes = 40 << 20;
+    request.max_wait = Duration::from_secs(10);
+    let started = world.clock.now();
+    let busy = async {
+        for i in 0.. {
+            let options = AppendOptions::default();
+            let index = PartitionIndex(i % 8);
+            let sent = p
+                .log
+                .append(&TENANT, &topic, index, p.batch(&["v"]), options);
+            sent.await.unwrap();
+            world.clock.sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let fetched = tokio::select! {
+        biased;
+        fetched = p.log.fetch(&TENANT, request) => fetched,
+        () = busy => unreachable!("it goes on"),
+    };
+    assert_eq!((world.clock.now() - started).as_secs(), 10);
+    let counts: Vec<usize> = fetched.iter().map(|f| values(f).len()).collect();
+    assert!(counts.iter().all(|n| (24..=26).contains(n)), "{counts:?}");
 }
