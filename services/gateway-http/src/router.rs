@@ -44,6 +44,7 @@ fn unbounded() -> OpenApiRouter<Ctx> {
     OpenApiRouter::new()
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
+        .routes(routes!(service::index))
         .routes(routes!(service::metrics))
         .routes(routes!(service::status))
         .routes(routes!(service::openapi))

@@ -66,14 +66,19 @@ fn check_timestamps(batch: &Batch, config: &TopicConfig, now_ms: i64) -> Result<
 }
 
 fn check_keys(batch: &Batch, decompress_bytes_max: usize) -> Result<(), AppendError> {
-    for record in batch.records(decompress_bytes_max)? {
+    let (mut at, mut total) = (Vec::new(), 0);
+    for (place, record) in (0..).zip(batch.records(decompress_bytes_max)?) {
         if record?.key.is_none() {
-            return Err(AppendError::InvalidRecord(
-                "a compacted topic's records need keys".to_owned(),
-            ));
+            total += 1;
+            if at.len() < AppendError::RECORDS_NAMED_MAX {
+                at.push(place);
+            }
         }
     }
-    Ok(())
+    if total == 0 {
+        return Ok(());
+    }
+    Err(AppendError::RecordsWithoutKey { at, total })
 }
 
 /// The producer fields of an idempotent batch.

@@ -98,6 +98,14 @@ pub enum AppendError {
     /// A record breaks a rule of its topic.
     #[error("append batch: {0}")]
     InvalidRecord(String),
+    /// Records without a key, in a topic that keeps the latest value of each key.
+    #[error("append batch: {total} of its records have no key, which a compacted topic needs")]
+    RecordsWithoutKey {
+        /// Their places in the batch, from 0: the first [`AppendError::RECORDS_NAMED_MAX`] of them.
+        at: Vec<i32>,
+        /// How many they are.
+        total: usize,
+    },
     /// A timestamp is outside the topic's bounds.
     #[error("append batch: timestamp {timestamp_ms} is outside the topic's bounds")]
     InvalidTimestamp {
@@ -158,6 +166,9 @@ pub enum AppendError {
 }
 
 impl AppendError {
+    /// Records that an error names at the most: an answer is not larger than what it answers.
+    pub const RECORDS_NAMED_MAX: usize = 1_000;
+
     /// Whether nothing was appended for want of room: it may be had by waiting ([`crate::Log::room_within`]).
     #[must_use]
     pub const fn is_pressure(&self) -> bool {
@@ -185,7 +196,7 @@ impl Coded for AppendError {
             }
             Self::NoSuchPartition => ErrorCode::UnknownTopicOrPartition,
             Self::TooLarge { .. } => ErrorCode::MessageTooLarge,
-            Self::InvalidRecord(_) => ErrorCode::InvalidRecord,
+            Self::InvalidRecord(_) | Self::RecordsWithoutKey { .. } => ErrorCode::InvalidRecord,
             Self::InvalidTimestamp { .. } => ErrorCode::InvalidTimestamp,
             Self::Batch(e) => e.code(),
             Self::NoTransaction => ErrorCode::InvalidTxnState,

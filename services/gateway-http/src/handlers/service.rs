@@ -1,4 +1,6 @@
-//! What the process is and does: `/v1/status`, `/metrics`, `/openapi.json`.
+//! What the process is and does: `/`, `/v1/status`, `/metrics`, `/openapi.json`.
+
+use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
@@ -66,6 +68,40 @@ impl From<ShardStatus> for Shard {
             partitions: status.partitions,
         }
     }
+}
+
+/// What answers here, and where to go on.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Index {
+    /// `tidemark`.
+    service: &'static str,
+    /// The software's version.
+    version: String,
+    /// Routes to begin with, by what they are for.
+    routes: BTreeMap<&'static str, &'static str>,
+}
+
+const ROUTES: [(&str, &str); 7] = [
+    ("api", "/openapi.json"),
+    ("groups", "/v1/groups"),
+    ("liveness", "/livez"),
+    ("metrics", "/metrics"),
+    ("readiness", "/readyz"),
+    ("status", "/v1/status"),
+    ("topics", "/v1/topics"),
+];
+
+/// What answers here: the service, its version, and routes to begin with.
+#[utoipa::path(get, path = "/", tag = "service", responses((status = 200, body = Index)))]
+pub(crate) async fn index(
+    State(ctx): State<Ctx>,
+    Params(NoParams {}): Params<NoParams>,
+) -> Json<Index> {
+    Json(Index {
+        service: "tidemark",
+        version: ctx.info().version.clone(),
+        routes: ROUTES.into(),
+    })
 }
 
 /// Version, identity, uptime and the state of every shard.

@@ -398,3 +398,32 @@ async fn a_line_stream_may_pause_but_not_for_ever() {
     assert_eq!(lines[2]["appended"], 2);
     assert_eq!(lines[2]["error"]["code"], "request_timed_out");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_compacted_topic_takes_no_record_without_a_key() {
+    let world = World::ready().await;
+    let topic = r#"{"name":"t","partitions":1,"config":{"cleanup.policy":"compact"}}"#;
+    world
+        .post("/v1/topics", "application/json", topic)
+        .await
+        .ok();
+    let mixed = r#"{"records":[{"key":"k","value":"v"},{"value":"v"}]}"#;
+    let refused = world.produce("", mixed).await;
+    let detail = refused.problem(400, "invalid_record");
+    assert!(detail.contains("topic t"), "{detail}");
+    assert_eq!(refused.json()["record"], 1);
+    let path = "/v1/topics/t/records";
+    let binary = world.post(path, "application/octet-stream", "v").await;
+    binary.problem(400, "invalid_record");
+    let lines = "{\"value\":\"v\"}\n{\"key\":\"k\",\"value\":null}\n";
+    let answered = world
+        .post(path, "application/x-ndjson", lines)
+        .await
+        .lines();
+    assert_eq!(
+        answered[0]["error"]["code"], "invalid_record",
+        "{answered:?}"
+    );
+    // The line beside it is appended: it is the first in the log.
+    assert_eq!(answered[1]["offset"], 0, "{answered:?}");
+}

@@ -48,3 +48,17 @@ async fn the_description_is_served() {
     assert_eq!(api["openapi"], "3.1.0");
     assert!(api["paths"]["/v1/topics/{topic}/records"]["post"].is_object());
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_root_names_the_service_and_routes_that_answer() {
+    let world = World::ready().await;
+    let index = world.get("/").await.ok();
+    assert_eq!(index["service"], "tidemark");
+    assert_eq!(index["version"], "1.2.3");
+    let routes = index["routes"].as_object().unwrap();
+    assert_eq!(routes["api"], "/openapi.json");
+    for route in routes.values() {
+        let answer = world.get(route.as_str().unwrap()).await;
+        assert_eq!(answer.status, StatusCode::OK, "{route}");
+    }
+}

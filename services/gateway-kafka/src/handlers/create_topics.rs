@@ -28,7 +28,9 @@ impl Handler for CreateTopics {
     type Request = CreateTopicsRequestData;
     const MIN: i16 = 2;
     const MAX: i16 = 7;
-    const NOTES: &'static str = "A replication factor of -1 or 1 to 3 is accepted and has no effect: the durability class replicates. \
+    const NOTES: &'static str = "A replication factor of -1 or 1 to 3 is accepted and has no effect: the durability class replicates. (Kafka answers \
+         INVALID_REPLICATION_FACTOR above the number of brokers; Connect asks for 3 for its own topics by default, and a service \
+         of one process is not short of replicas for it.) \
          Manual assignments may name this node only. The timeout is not used: the answer says what happened.";
 
     async fn handle(

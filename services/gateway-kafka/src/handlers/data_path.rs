@@ -50,14 +50,18 @@ pub(crate) struct Named {
 }
 
 pub(crate) async fn topic(ctx: &Ctx, name: &str) -> Named {
-    let topic = create_topic(ctx, name, 1).await;
-    Named {
-        name: name.to_owned().into(),
-        id: resolve::wire_id(topic.uuid),
-    }
+    let made = create_topic(ctx, name, 1).await;
+    Named::of(&made)
 }
 
 impl Named {
+    pub(crate) fn of(topic: &tidemark_topics::Topic) -> Self {
+        Self {
+            name: KafkaString::from(topic.name.clone()),
+            id: resolve::wire_id(topic.uuid),
+        }
+    }
+
     fn at(&self, by_id: bool) -> (KafkaString, KafkaUuid) {
         if by_id {
             (KafkaString::default(), self.id)
@@ -135,6 +139,26 @@ async fn what_any_version_produces_any_version_fetches() {
             .map(|b| b.expect("a whole batch").header().base_offset.0)
             .collect();
         assert_eq!(offsets, (2..11).collect::<Vec<_>>(), "version {version}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn aborted_transactions_are_listed_for_read_committed_only() {
+    let ctx = ctx().await;
+    let t = topic(&ctx, "t").await;
+    produced(&ctx, &t.produce(9, Some(batch(b"x"))), 9).await;
+    for version in 4..=18 {
+        let mut request = t.fetch(version, 0, (0, -1));
+        for isolation_level in [0, 1] {
+            request.isolation_level = isolation_level;
+            let answer = call(&ctx, &request, version).await;
+            let listed = &answer.responses[0].partitions[0].aborted_transactions;
+            // None were aborted; `null` says that nobody asked.
+            assert_eq!(
+                listed.as_ref().map(Vec::len),
+                [None, Some(0)][isolation_level as usize]
+            );
+        }
     }
 }
 

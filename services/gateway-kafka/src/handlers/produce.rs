@@ -6,6 +6,7 @@
 //! only way to tell the producer.
 
 mod enqueue;
+mod refusal;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use tidemark_log::{AppendAck, AppendError, AppendFuture};
+use tidemark_log::{AppendAck, AppendFuture};
 use tidemark_records::{Batch, BatchError, Compression};
 use tidemark_topics::Topic;
 use tidemark_types::{Coded, ErrorCode, PartitionIndex};
@@ -27,6 +28,7 @@ use tidemark_wire::{ApiKey, KafkaString, encode_response};
 use tokio::time::Instant;
 
 use self::enqueue::enqueue;
+use self::refusal::Refusal;
 use crate::Ctx;
 use crate::handler::{Answer, Call, CallError, Entry, Run, Staging, Waits};
 use crate::memory::PRODUCE_PARTITION_BYTES;
@@ -56,9 +58,6 @@ const ZSTD_FROM: i16 = 7;
 const LEADER_FROM: i16 = 10;
 /// First version that names topics by id.
 const TOPIC_IDS_FROM: i16 = 13;
-
-/// A refusal: the code and a message for the client.
-type Refusal = (ErrorCode, String);
 
 struct Pending {
     index: i32,
@@ -99,25 +98,25 @@ fn admit(ctx: Arc<Ctx>, call: Call, body: Bytes) -> Staging {
 
 /// One batch of format v2, as Kafka demands of every partition since version 3.
 fn checked(records: Option<Bytes>, version: i16) -> Result<Batch, Refusal> {
-    let invalid = |why: &str| (ErrorCode::InvalidRecord, why.to_owned());
+    let invalid = |why| Refusal::new(ErrorCode::InvalidRecord, why);
     let records = records
         .filter(|r| !r.is_empty())
         .ok_or_else(|| invalid("the partition carries no record batch"))?;
-    let batch = Batch::parse(records).map_err(|e| (code_of(&e), e.to_string()))?;
+    let batch = Batch::parse(records).map_err(|e| Refusal::new(code_of(&e), e.to_string()))?;
     if batch.header().attributes.is_transactional() {
         // The request named no transactional id, or it would have been refused as a whole.
         let why = "a transactional batch needs a transactional id";
-        return Err((
+        return Err(Refusal::new(
             ErrorCode::TransactionalIdAuthorizationFailed,
-            why.to_owned(),
+            why,
         ));
     }
     batch
         .check_produced()
-        .map_err(|e| (e.code(), e.to_string()))?;
+        .map_err(|e| Refusal::new(e.code(), e.to_string()))?;
     if batch.compression() == Compression::Zstd && version < ZSTD_FROM {
         let why = "zstd needs Produce version 7 or later";
-        return Err((ErrorCode::UnsupportedCompression, why.to_owned()));
+        return Err(Refusal::new(ErrorCode::UnsupportedCompression, why));
     }
     Ok(batch)
 }
@@ -138,7 +137,7 @@ fn code_of(error: &BatchError) -> ErrorCode {
 fn unanswered(pending: Vec<PendingTopic>) -> Answer {
     for p in pending.into_iter().flat_map(|t| t.partitions) {
         let refused = match p.append {
-            Err((code, _)) => Some(code),
+            Err(refusal) => Some(refusal.code),
             Ok(append) => match append.now_or_never() {
                 Some(Err(e)) => Some(e.code()),
                 Some(Ok(_)) | None => None,
@@ -165,11 +164,11 @@ async fn finish(
             let outcome = match p.append {
                 Err(refusal) => Err(refusal),
                 Ok(append) => match tokio::time::timeout_at(deadline, append).await {
-                    Ok(outcome) => outcome.map_err(|e: AppendError| (e.code(), e.to_string())),
+                    Ok(outcome) => outcome.map_err(|e| Refusal::of_append(&e)),
                     // The append goes on (J7); an idempotent producer's retry finds it.
-                    Err(_) => Err((
+                    Err(_) => Err(Refusal::new(
                         ErrorCode::RequestTimedOut,
-                        "the commit did not come within the request's timeout".to_owned(),
+                        "the commit did not come within the request's timeout",
                     )),
                 },
             };
@@ -209,7 +208,8 @@ fn answered(
             log_start_offset: ack.log_start.0,
             ..Default::default()
         },
-        Err((error, message)) => {
+        Err(refusal) => {
+            let error = refusal.code;
             let leader = topic
                 .filter(|_| call.version >= LEADER_FROM)
                 .and_then(|t| resolve::leader_hint(ctx, t, PartitionIndex(index), error));
@@ -219,7 +219,8 @@ fn answered(
                 base_offset: -1,
                 log_append_time_ms: -1,
                 log_start_offset: -1,
-                error_message: Some(message.into()),
+                record_errors: refusal.record_errors(call.version),
+                error_message: Some(refusal.message.into()),
                 ..Default::default()
             };
             if let Some((leader_id, leader_epoch)) = leader {

@@ -106,6 +106,11 @@ async fn what_breaks_the_topics_rules_is_refused_with_its_code() {
         .await;
     let err = p.append(&compacted, &["no key"]).await.unwrap_err();
     assert_eq!(err.code(), ErrorCode::InvalidRecord);
+    let named = AppendError::RecordsWithoutKey {
+        at: vec![0],
+        total: 1,
+    };
+    assert_eq!(err, named);
     let mut keyed = BatchBuilder::new(Compression::None);
     keyed.push(BASE_MS, Some(b"k"), Some(b"v"), &[]).unwrap();
     p.send(&compacted, keyed.build().unwrap()).await.unwrap();

@@ -185,6 +185,7 @@ const fn is_unexpected(error: &AppendError) -> bool {
     matches!(
         error,
         AppendError::InvalidRecord(_)
+            | AppendError::RecordsWithoutKey { .. }
             | AppendError::InvalidTimestamp { .. }
             | AppendError::Batch(_)
             | AppendError::InvalidRequest(_)

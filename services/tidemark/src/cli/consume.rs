@@ -221,11 +221,19 @@ impl Reader {
         Ok(taken != Ok(1))
     }
 
+    /// The record as the service gives it, with where it was read: lines of several partitions can be told apart.
+    fn object(&self, partition: u64, record: &Value) -> Value {
+        let mut object = record.as_object().cloned().unwrap_or_default();
+        object.insert("topic".to_owned(), self.args.topic.clone().into());
+        object.insert("partition".to_owned(), partition.into());
+        object.into()
+    }
+
     fn text(&self, partition: u64, record: &Value) -> String {
         let (key, value) = (cell(&record["key"]), cell(&record["value"]));
         match self.args.format {
-            _ if self.out.json => record.to_string(),
-            Format::Json => record.to_string(),
+            _ if self.out.json => self.object(partition, record).to_string(),
+            Format::Json => self.object(partition, record).to_string(),
             Format::Value => value,
             Format::KeyValue => format!("{key}\t{value}"),
             Format::Full => {
@@ -250,6 +258,32 @@ mod tests {
         assert_eq!(From::parse("12"), Ok(From::Offset(12)));
         assert_eq!(From::parse("@-5"), Ok(From::Time(-5)));
         assert!(From::parse("yesterday").unwrap_err().contains("yesterday"));
+    }
+
+    #[test]
+    fn json_lines_say_where_a_record_was_read() {
+        #[derive(clap::Parser)]
+        struct Alone {
+            #[command(flatten)]
+            args: ConsumeArgs,
+        }
+        let reader = |flags: &[&str], json| {
+            let words = ["consume", "orders"].iter().chain(flags);
+            let Alone { args } = clap::Parser::try_parse_from(words).expect("they parse");
+            Reader {
+                args,
+                api: Api::new("http://127.0.0.1:1"),
+                out: Output { json },
+                left: Arc::default(),
+            }
+        };
+        let record = serde_json::json!({ "offset": 7, "value": "v" });
+        let expected =
+            serde_json::json!({ "topic": "orders", "partition": 3, "offset": 7, "value": "v" });
+        for reader in [reader(&[], true), reader(&["--format", "json"], false)] {
+            let line: Value = serde_json::from_str(&reader.text(3, &record)).expect("JSON");
+            assert_eq!(line, expected);
+        }
     }
 
     #[test]

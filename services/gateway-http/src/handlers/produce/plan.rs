@@ -94,6 +94,7 @@ impl Plan {
 
     /// Adds a record to the last batch of its partition, or to a new one when the topic allows no larger batch.
     pub(super) fn add(&mut self, record: &Incoming) -> Result<(), Problem> {
+        self.check_key(record)?;
         let index = self.choose(record)?;
         let max = self.topic.config.max_message_bytes;
         let has_room = |b: &(PartitionIndex, BatchBuilder)| b.1.size() + record.size() <= max;
@@ -118,6 +119,18 @@ impl Plan {
         self.open.insert(index, at);
         self.records.push((at, place));
         Ok(())
+    }
+
+    /// What a compacted topic demands of each record; the log would refuse the whole batch.
+    fn check_key(&self, record: &Incoming) -> Result<(), Problem> {
+        if record.key.is_some() || !self.topic.config.cleanup_policy.compact {
+            return Ok(());
+        }
+        let why = format!(
+            "append record: it has no key, which topic {} needs as it is compacted",
+            self.topic.name
+        );
+        Err(Problem::new(ErrorCode::InvalidRecord, why))
     }
 
     fn choose(&self, record: &Incoming) -> Result<PartitionIndex, Problem> {

@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use tidemark_log::{AppendError, AppendFuture, AppendOptions, Backing, Room};
+use tidemark_log::{AppendFuture, AppendOptions, Backing, Room};
 use tidemark_records::Batch;
 use tidemark_topics::Topic;
-use tidemark_types::{Coded, ErrorCode, PartitionId, PartitionIndex};
+use tidemark_types::{ErrorCode, PartitionId, PartitionIndex};
 use tidemark_wire::produce::{ProducePartition, ProduceRequest, ProduceTopic};
 use tokio::time::Instant;
 
@@ -68,7 +68,7 @@ pub(super) async fn enqueue(
                         index,
                         batch,
                     });
-                    Err(refusal(ErrorCode::Overloaded))
+                    Err(Refusal::of_code(ErrorCode::Overloaded))
                 }
             };
             partitions.push(Pending {
@@ -114,7 +114,7 @@ fn first(
     let index = PartitionIndex(partition.index);
     let is_there = |w: &Waiting| (w.topic.id, w.index) == (topic.id, index);
     if call.lane.refuses(topic.partition_id(index)) || waiting.iter().any(is_there) {
-        return First::Decided(Err(refusal(ErrorCode::Overloaded)));
+        return First::Decided(Err(Refusal::of_code(ErrorCode::Overloaded)));
     }
     match ctx
         .log()
@@ -122,7 +122,7 @@ fn first(
     {
         Ok(room) => First::Decided(Ok(append(ctx, topic, batch, (room, backing)))),
         Err(error) if error.is_pressure() => First::Waits(Arc::clone(topic), index, batch),
-        Err(error) => First::Decided(Err(refusal_of(&error))),
+        Err(error) => First::Decided(Err(Refusal::of_append(&error))),
     }
 }
 
@@ -157,7 +157,7 @@ async fn wait(
                 if error.is_pressure() {
                     refuse_behind(call, w.topic.partition_id(w.index));
                 }
-                Err(refusal_of(&error))
+                Err(Refusal::of_append(&error))
             }
         };
         (w.at, outcome)
@@ -169,14 +169,6 @@ async fn wait(
 
 fn refuse_behind(call: &Call, partition: PartitionId) {
     call.lane.refuse(partition, call.number);
-}
-
-fn refusal(code: ErrorCode) -> Refusal {
-    (code, code.hint().to_owned())
-}
-
-fn refusal_of(error: &AppendError) -> Refusal {
-    (error.code(), error.to_string())
 }
 
 /// The frame's memory, which the batches stay in and keep as long as they are kept; absent where they are less than
@@ -191,13 +183,11 @@ fn backing(call: &Call, request: &ProduceRequest) -> Option<Backing> {
 /// Why no part of the request can be served.
 fn refusal_of_all(request: &ProduceRequest) -> Option<Refusal> {
     if !matches!(request.acks, -1..=1) {
-        return Some(refusal(ErrorCode::InvalidRequiredAcks));
+        return Some(Refusal::of_code(ErrorCode::InvalidRequiredAcks));
     }
     request.transactional_id.as_ref().map(|_| {
-        (
-            ErrorCode::TransactionalIdAuthorizationFailed,
-            "transactions are not served yet".to_owned(),
-        )
+        let code = ErrorCode::TransactionalIdAuthorizationFailed;
+        Refusal::new(code, "transactions are not served yet")
     })
 }
 
@@ -207,5 +197,5 @@ async fn topic_of(ctx: &Ctx, call: &Call, asked: &ProduceTopic) -> Result<Arc<To
     } else {
         resolve::data_by_name(ctx, call, asked.name.as_str()).await
     };
-    found.map_err(refusal)
+    found.map_err(Refusal::of_code)
 }
