@@ -143,26 +143,6 @@ async fn what_any_version_produces_any_version_fetches() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn aborted_transactions_are_listed_for_read_committed_only() {
-    let ctx = ctx().await;
-    let t = topic(&ctx, "t").await;
-    produced(&ctx, &t.produce(9, Some(batch(b"x"))), 9).await;
-    for version in 4..=18 {
-        let mut request = t.fetch(version, 0, (0, -1));
-        for isolation_level in [0, 1] {
-            request.isolation_level = isolation_level;
-            let answer = call(&ctx, &request, version).await;
-            let listed = &answer.responses[0].partitions[0].aborted_transactions;
-            // None were aborted; `null` says that nobody asked.
-            assert_eq!(
-                listed.as_ref().map(Vec::len),
-                [None, Some(0)][isolation_level as usize]
-            );
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn sessions_answer_with_changes_only() {
     let ctx = ctx().await;
     let (a, b) = (topic(&ctx, "a").await, topic(&ctx, "b").await);

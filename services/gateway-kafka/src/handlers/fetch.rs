@@ -327,6 +327,7 @@ mod tests {
     use tidemark_wire::messages::fetch_request::{FetchPartition, FetchTopic};
 
     use super::*;
+    use crate::handlers::data_path::{batch, produced, topic};
     use crate::testing;
 
     fn request(session: (i32, i32)) -> FetchRequestData {
@@ -394,5 +395,22 @@ mod tests {
         assert_eq!(testing::call(&ctx, &odd, 12).await.error_code, 42);
         let old = testing::call(&ctx, &odd, 4).await;
         assert_eq!(old.responses[0].partitions[0].error_code, 42);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn aborted_transactions_are_listed_for_read_committed_only() {
+        let ctx = testing::ctx().await;
+        let t = topic(&ctx, "t").await;
+        produced(&ctx, &t.produce(9, Some(batch(b"x"))), 9).await;
+        for version in 4..=18 {
+            let mut request = t.fetch(version, 0, (0, -1));
+            for (isolation_level, expected) in [(0, None), (1, Some(0))] {
+                request.isolation_level = isolation_level;
+                let answer = testing::call(&ctx, &request, version).await;
+                let listed = &answer.responses[0].partitions[0].aborted_transactions;
+                // None were aborted; `null` says that nobody asked.
+                assert_eq!(listed.as_ref().map(Vec::len), expected);
+            }
+        }
     }
 }
