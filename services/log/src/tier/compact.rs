@@ -10,20 +10,22 @@ use std::time::Duration;
 
 use tidemark_topics::{Topic, Topics};
 use tidemark_types::{Offset, PartitionId, TopicId};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Tier;
 use super::clean::clean;
 use super::clean::plan::plan;
-use super::commit::CommitError;
 use super::counters::count;
 use super::draft::{CompactError, Job};
 use super::inventory::Inventory;
 use super::merge::merge;
 use super::retain::condemn_passed;
-use super::worker::RoundError;
 use crate::env::Env;
 use crate::shard::Shard;
+
+/// A shard of which nothing changed is looked at once in as many periods.
+const IDLE: u32 = 20;
 
 /// Compacts one shard's log until the process stops. Dropping it between or within its steps is a crash like any other.
 pub(crate) async fn run(
@@ -35,29 +37,19 @@ pub(crate) async fn run(
 ) {
     let period = tier.config.compaction_period;
     let work = async {
+        let mut looked: Option<(u64, Instant)> = None;
         loop {
             let jitter_ms = u64::try_from(period.as_millis() / 10).unwrap_or(u64::MAX);
             let jitter = Duration::from_millis(env.entropy.below(jitter_ms.max(1)));
             env.clock.sleep(period + jitter).await;
-            while let Ok(ownership) = shard.ownership() {
-                let (env, tier, shard) = (env.as_ref(), tier.as_ref(), shard.as_ref());
-                let job = Job {
-                    env,
-                    tier,
-                    shard,
-                    ownership,
-                };
-                match round(job, &topics).await {
-                    Ok(true) => {}
-                    Ok(false) => break,
-                    Err(error) if error.is_loss() => break,
-                    Err(error) => {
-                        count(&tier.counters.compaction_failures);
-                        tracing::info!(shard = %shard.id, "compact again: {error}");
-                        break;
-                    }
-                }
+            let (now, changes) = (env.clock.now(), shard.cold.changes());
+            // Without a change only time makes something due, and topics' configurations do.
+            if looked.is_some_and(|(seen, at)| seen == changes && now < at + IDLE * period) {
+                continue;
             }
+            looked = all_rounds(&env, &tier, &topics, &shard)
+                .await
+                .then(|| (shard.cold.changes(), now));
         }
     };
     tokio::select! {
@@ -65,6 +57,29 @@ pub(crate) async fn run(
         () = stop.cancelled() => {}
         () = work => {}
     }
+}
+
+/// Does what is due while the shard is owned. Answers whether all of it was done.
+async fn all_rounds(env: &Env, tier: &Tier, topics: &Topics, shard: &Shard) -> bool {
+    while let Ok(ownership) = shard.ownership() {
+        let job = Job {
+            env,
+            tier,
+            shard,
+            ownership,
+        };
+        match round(job, topics).await {
+            Ok(true) => {}
+            Ok(false) => return true,
+            Err(error) if error.is_loss() => return false,
+            Err(error) => {
+                count(&tier.counters.compaction_failures);
+                tracing::info!(shard = %shard.id, "compact again: {error}");
+                return false;
+            }
+        }
+    }
+    false
 }
 
 /// Does what is due. Answers whether more is.
@@ -75,17 +90,28 @@ async fn round(job: Job<'_>, topics: &Topics) -> Result<bool, CompactError> {
     }
     drop(rows);
     let _turn = job.tier.compacting.acquire().await;
-    let more = clean_all(job, topics).await?;
+    let cleaned = clean_all(job, topics).await?;
     let merged = merge(job).await?;
-    sweep(job).await?;
-    Ok(more || merged)
+    if merged || cleaned.any {
+        sweep(job).await?;
+    }
+    Ok(merged || cleaned.more)
+}
+
+/// What a round did for compacted topics.
+#[derive(Debug, Default)]
+struct Cleaned {
+    any: bool,
+    /// There is more to do at once.
+    more: bool,
 }
 
 /// Compacts the partitions that are due.
-async fn clean_all(job: Job<'_>, topics: &Topics) -> Result<bool, CompactError> {
+async fn clean_all(job: Job<'_>, topics: &Topics) -> Result<Cleaned, CompactError> {
     let compacted = compacted(job, topics).await?;
+    let mut done = Cleaned::default();
     if compacted.is_empty() {
-        return Ok(false);
+        return Ok(done);
     }
     let rows = job.shard.cold.rows();
     let wanted = |id: PartitionId| compacted.contains_key(&id.topic);
@@ -93,16 +119,16 @@ async fn clean_all(job: Job<'_>, topics: &Topics) -> Result<bool, CompactError> 
     let inventory = Inventory::take(objects, job.shard, &rows, usize::MAX, wanted).await?;
     let own = rows.level1.keys().filter(|id| wanted(**id));
     let all: BTreeSet<PartitionId> = own.chain(inventory.partitions.keys()).copied().collect();
-    let mut more = false;
     for id in all {
         let Some(topic) = compacted.get(&id.topic) else {
             continue;
         };
         if let Some(plan) = plan(job, topic, id, &rows, &inventory).await? {
-            more |= clean(job, &plan).await?;
+            done.any = true;
+            done.more |= clean(job, &plan).await?;
         }
     }
-    Ok(more)
+    Ok(done)
 }
 
 /// The shard's topics with `cleanup.policy=compact`.
@@ -128,14 +154,4 @@ async fn sweep(job: Job<'_>) -> Result<(), CompactError> {
         view.is_some_and(|view| end <= view.state.read().log_start)
     };
     condemn_passed(job.env, job.tier, job.shard, job.ownership, is_deleted).await
-}
-
-impl CompactError {
-    /// Someone else owns the shard: nothing failed.
-    const fn is_loss(&self) -> bool {
-        matches!(
-            self,
-            Self::Put(RoundError::NotOwner) | Self::Commit(CommitError::NotOwner(_))
-        )
-    }
 }

@@ -12,7 +12,7 @@ use super::counters::{add, count};
 use super::objects::ObjectError;
 use super::retain::not_before;
 use super::rows::Level1;
-use super::swap::{Swap, swap};
+use super::swap::{Swap, abandon, swap};
 use super::worker::{RoundError, put, retries, still_owned};
 use crate::env::Env;
 use crate::shard::Shard;
@@ -31,6 +31,16 @@ pub(crate) enum CompactError {
     Commit(#[from] CommitError),
     #[error("{0}")]
     Order(#[from] OutOfOrder),
+}
+
+impl CompactError {
+    /// Someone else owns the shard: nothing failed.
+    pub(crate) const fn is_loss(&self) -> bool {
+        matches!(
+            self,
+            Self::Put(RoundError::NotOwner) | Self::Commit(CommitError::NotOwner(_))
+        )
+    }
 }
 
 /// What a run of compaction works with.
@@ -104,6 +114,24 @@ impl Draft {
 
     /// Puts the object, and has it cover `[base, end)` in place of `gone`. Without a batch the row stands alone.
     pub(crate) async fn publish(
+        self,
+        job: Job<'_>,
+        gone: &[Level1],
+        end: Offset,
+        clean: Offset,
+    ) -> Result<(), CompactError> {
+        let object = self.object;
+        let outcome = self.put_and_commit(job, gone, end, clean).await;
+        if outcome.as_ref().is_err_and(|error| !error.is_loss())
+            && let Err(error) = abandon(job.env, job.ownership, object).await
+        {
+            // The next epoch collects it.
+            tracing::debug!(shard = %job.shard.id, "abandon {object}: {error}");
+        }
+        outcome
+    }
+
+    async fn put_and_commit(
         self,
         job: Job<'_>,
         gone: &[Level1],

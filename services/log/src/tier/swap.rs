@@ -86,6 +86,35 @@ async fn swap_in(tx: &mut dyn Transaction, ownership: Ownership, swap: Swap<'_>)
     Ok(())
 }
 
+/// Gives an intent of this epoch up, so that its object does not stay behind until the next one: the intent goes first, which
+/// kills a late commit (T1). What was committed has none, and stays.
+pub(crate) async fn abandon(
+    env: &Env,
+    ownership: Ownership,
+    object: ObjectId,
+) -> Result<(), CommitError> {
+    let not_before_ms = env.clock.wall_ms();
+    transact::<_, CommitError>(env.meta.as_ref(), &env.clock, &env.entropy, |tx| {
+        async move {
+            require::<CommitError>(tx, &ownership).await?;
+            let pending = PendingKey(object);
+            if keys::get(tx, &pending, Mode::Serializable).await?.is_some() {
+                keys::clear(tx, &pending);
+                let row = GarbageRow {
+                    object,
+                    not_before_ms,
+                    again: false,
+                };
+                condemn(tx, 0, &row);
+            }
+            Ok(())
+        }
+        .boxed()
+    })
+    .await?;
+    Ok(())
+}
+
 /// Takes rows out of the log, at most [`super::commit::CONDEMN_MAX`]. Idempotent: a row that is not as given is left alone.
 pub(crate) async fn remove_own(
     env: &Env,

@@ -294,6 +294,62 @@ async fn faults_everywhere_lose_nothing_and_leave_no_litter() {
     }
 }
 
+/// Owners that die at any moment of a run: between intent, put and commit, between the objects of one partition, before the
+/// sweep.
+#[tokio::test(start_paused = true)]
+async fn a_crash_at_any_step_of_a_run_loses_nothing() {
+    for step in (0..60).step_by(3) {
+        let world = world(100 + step, |config| {
+            config.grace = Duration::from_secs(20);
+            config.second_delete = Duration::from_secs(40);
+        });
+        let cold = world.cold.clone().unwrap();
+        let p = world.start().await;
+        let topic = p.topic("t", 2).await;
+        let compact = [
+            ("cleanup.policy", "compact"),
+            ("min.cleanable.dirty.ratio", "0.1"),
+        ];
+        let table_of = p.topic_with("c", 1, &compact).await;
+        cold.store.set_faults(Faults {
+            delay_max: Duration::from_millis(4),
+            ..Faults::default()
+        });
+        world.store.set_faults(tidemark_meta::faulty::Faults {
+            delay_max: Duration::from_millis(2),
+            ..tidemark_meta::faulty::Faults::default()
+        });
+        fill(&p, &topic, 0, 60).await;
+        updates(&world, &p, &table_of, 30, 6).await;
+        while p.log.tier_counters().compaction_gets == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(step)).await;
+        let q = world.start().await;
+        let whole = async || {
+            for index in [P0, PartitionIndex(1)] {
+                let read = q.read_all(&topic, index, 0).await;
+                let offsets: Vec<i64> = read.iter().map(|(offset, _)| *offset).collect();
+                assert_eq!(offsets, (0..120).collect::<Vec<_>>(), "step {step}");
+            }
+            let found = table(&read(&q, &table_of, 0).await);
+            assert_eq!(found.len(), 30);
+            assert!(found.values().all(|value| value.starts_with(b"5x")));
+        };
+        whole().await;
+        p.stop().await;
+        cold.store.heal();
+        world
+            .store
+            .set_faults(tidemark_meta::faulty::Faults::default());
+        pause(20).await;
+        whole().await;
+        world.fill_disks(0);
+        pause(150).await;
+        no_litter(&world).await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn compacted_topics_keep_the_latest_record_of_each_key() {
     // Room for about forty keys a run: a hundred take several.
