@@ -153,8 +153,8 @@ settings! {
     }
     /// The log's older part, which moves to the object store.
     cold: ColdSettings {
-        /// Whether it does. Off until it was proven on a service that is killed; the log is as large as the write-ahead log may be.
-        enabled: bool = false;
+        /// Whether it does; without it the log is as large as the write-ahead log may be.
+        enabled: bool = true;
         /// An object closes at this size.
         object_size: ByteCount = ByteCount::mib(64);
         /// Memory for parts of objects that were read.

@@ -16,4 +16,5 @@ mod messages;
 mod process;
 mod quickstart;
 mod table;
+mod tiering;
 mod wire;
