@@ -285,9 +285,7 @@ impl<'a> Replay<'a> {
                             _ => {}
                         }
                     }
-                    if block.entries.iter().any(|e| e.kind == EntryKind::Index) {
-                        break;
-                    }
+                    // An index is no end: a crash right behind it has the next life go on in this segment.
                 }
                 Step::Damage(bad) => damage.push(bad),
                 Step::End => break,
