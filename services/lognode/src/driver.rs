@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use tidemark_journal::ReplicaError;
-use tidemark_runtime::Clock;
+use tidemark_runtime::{Clock, ask_for_slices};
 use tokio::sync::{Notify, watch};
 
 use crate::request::Request;
 use crate::wal::Wal;
 
+/// The writer computes for microseconds between two waits for the disk, and every ack waits for it.
+const SLICE: Duration = Duration::from_micros(100);
 /// A mark that the full disk refused is tried again after this many times the usual wait.
 const MARK_PATIENCE: u32 = 10;
 
@@ -181,6 +183,7 @@ impl Driver {
 
     /// The body of the writer's thread.
     pub(crate) fn run_thread(mut self) {
+        ask_for_slices(SLICE);
         loop {
             match self.queue.wait(self.mark_idle()) {
                 Next::Requests(mut requests) => self.wal.serve(&mut requests),

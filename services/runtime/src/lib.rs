@@ -9,6 +9,7 @@ mod clock;
 mod entropy;
 mod invariants;
 mod maps;
+mod slice;
 mod tasks;
 
 pub use accept::{accept_error_passes, listen};
@@ -19,4 +20,5 @@ pub use entropy::Entropy;
 pub use invariants::violated;
 pub use invariants::{Invariant, violations};
 pub use maps::{FastMap, FastSet, IdHasher};
+pub use slice::ask_for_slices;
 pub use tasks::{ShutdownError, TaskFailure, Tasks};

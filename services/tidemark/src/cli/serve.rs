@@ -14,6 +14,8 @@ use crate::roles::{self, Service};
 
 /// How long threads may take to end once everything was drained or given up.
 const STOP: Duration = Duration::from_secs(2);
+/// Of the runtime's threads: what they do between two waits is mostly shorter.
+const SLICE: Duration = Duration::from_micros(500);
 
 /// Runs the service until a signal or a failure.
 pub(super) fn run(matches: Option<&ArgMatches>) -> Result<(), CliError> {
@@ -41,6 +43,7 @@ pub(super) fn run(matches: Option<&ArgMatches>) -> Result<(), CliError> {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .on_thread_start(|| tidemark_runtime::ask_for_slices(SLICE))
         .enable_all()
         .build()
         .map_err(|e| {
