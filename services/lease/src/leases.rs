@@ -327,10 +327,10 @@ impl Leases {
         release::release(&self.0, *ownership, last).await
     }
 
-    /// Has the log nodes forget the shard's extents before `first`, which [`Leases::release_extents`] answered. What
-    /// cannot be reached is forgotten the next time.
-    pub async fn forget_extents(&self, ownership: &Ownership, first: ExtentIdx) {
-        release::forget(&self.0, ownership, first).await;
+    /// Has the log nodes forget the shard's extents before `first`, which [`Leases::release_extents`] answered. `false`:
+    /// some node could not be reached and still holds them: call it again.
+    pub async fn forget_extents(&self, ownership: &Ownership, first: ExtentIdx) -> bool {
+        release::forget(&self.0, ownership, first).await
     }
 
     /// How full the disks of an extent's replicas are: the fullest one. `None` when no replica tells.

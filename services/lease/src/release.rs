@@ -66,9 +66,10 @@ fn is_tiered(row: &ExtentRow, tiered: TierRow) -> bool {
     matches!(row.state, ExtentState::Sealed(end) if end <= tiered.tiered_lsn)
 }
 
-/// Has every log node forget the shard's extents before `first`. What cannot be reached is tried again by the next
-/// release; the fence stays (J4).
-pub(crate) async fn forget(inner: &Inner, ownership: &Ownership, first: ExtentIdx) {
+/// Has every log node forget the shard's extents before `first`; `false`: some could not be reached and still hold them.
+/// The fence stays (J4).
+pub(crate) async fn forget(inner: &Inner, ownership: &Ownership, first: ExtentIdx) -> bool {
+    let mut all = true;
     for node in inner.nodes.ids() {
         let Some(replica) = inner.nodes.get(node) else {
             continue;
@@ -85,6 +86,8 @@ pub(crate) async fn forget(inner: &Inner, ownership: &Ownership, first: ExtentId
         if let Err(error) = forgotten.await {
             let shard: ShardId = ownership.shard;
             tracing::debug!(%shard, %node, "forget released extents: {error}");
+            all = false;
         }
     }
+    all
 }

@@ -36,6 +36,8 @@ pub struct Broken {
     pub flaw: Option<Flaw>,
     /// Log nodes per extent (1 or 3) in place of the seed's choice.
     pub copies: Option<usize>,
+    /// Whether the log's older part moves to an object store, in place of the seed's choice.
+    pub cold: Option<bool>,
     /// What the broken rule does harm to. A run goes on until one of these is violated, whatever else is; empty: any.
     pub harm: &'static [Invariant],
 }

@@ -8,9 +8,9 @@ use tidemark_meta::faulty::{Fault, Faults};
 
 use crate::life::Life;
 use crate::process::Process;
-use crate::takeovers;
 use crate::trace::note;
 use crate::world::{RIVAL, World};
+use crate::{outages, takeovers};
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -31,6 +31,9 @@ async fn blow(world: &Arc<World>) {
     let Some(newest) = world.newest() else { return };
     if world.machines.len() > 1 && world.entropy.below(2) == 0 {
         return takeovers::blow(world, &newest).await;
+    }
+    if world.plan.cold.is_some() && world.entropy.below(4) == 0 {
+        return outages::crash_at_a_step(world, &newest).await;
     }
     match pick {
         0..30 => crash_at_a_step(world).await,
@@ -146,11 +149,18 @@ async fn pause(world: &Arc<World>, process: &Arc<Process>) {
 pub(crate) async fn weather(world: &Arc<World>) {
     loop {
         world.sleep_below(ms(2_000)).await;
+        if world.plan.cold.as_ref().is_some_and(|cold| cold.outages) && world.entropy.below(2) == 0
+        {
+            outages::bad_day(world).await;
+            continue;
+        }
         match world.entropy.below(10) {
             0..2 => {
                 let by = i64::try_from(world.entropy.below(200_000)).unwrap_or(0) - 100_000;
                 note!(world.trace, "wall time jumps by {by} ms");
+                world.starts.wall(world.clock.wall_ms());
                 world.clock.jump_wall(by);
+                world.starts.wall(world.clock.wall_ms());
             }
             2..6 if world.plan.storms => storm(world).await,
             6..10 if world.plan.sick_disks => sickness(world).await,
@@ -223,6 +233,8 @@ pub(crate) async fn heal(world: &Arc<World>) {
     world.store.set_faults(Faults::default());
     world.store.set_outage(false);
     world.store.settle().await;
+    world.blobs.heal();
+    world.blobs.settle().await;
     for machine in &world.machines {
         let disk = machine.disk();
         disk.crash_at(u64::MAX);

@@ -40,6 +40,7 @@ pub fn run_damage(seed: u64, broken: Broken) -> (Outcome, Damage) {
     on_one_thread(async {
         let broken = Broken {
             copies: Some(1),
+            cold: Some(false),
             ..broken
         };
         let world = World::new(seed, broken).await;

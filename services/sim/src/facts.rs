@@ -26,6 +26,7 @@ struct Inner {
     ends: BTreeMap<(NodeId, ExtentId), Lsn>,
     frames: BTreeMap<(ExtentId, Lsn), u32>,
     sealed: BTreeMap<ExtentKey, Lsn>,
+    releases: u64,
 }
 
 impl Facts {
@@ -68,7 +69,14 @@ impl Facts {
     }
 
     pub(crate) fn released(&self, node: NodeId, extent: ExtentId) {
-        self.inner.lock().ends.remove(&(node, extent));
+        let mut inner = self.inner.lock();
+        inner.ends.remove(&(node, extent));
+        inner.releases += 1;
+    }
+
+    /// Extents that log nodes gave up.
+    pub(crate) fn releases(&self) -> u64 {
+        self.inner.lock().releases
     }
 
     pub(crate) fn fenced(&self, node: NodeId, shard: ShardId, epoch: Epoch) {

@@ -31,6 +31,8 @@ struct Seen {
     body: Body,
     /// Known once it was read.
     epoch: Option<i32>,
+    /// ms since the Unix epoch.
+    timestamp: i64,
 }
 
 /// The ends that one leader epoch has shown.
@@ -107,7 +109,7 @@ impl Ledger {
             self.violated(Invariant::OffsetsDense, what);
         }
         let end = base + i64::from(batch.header().last_offset_delta) + 1;
-        self.place(id, base, end, body_of(batch), None);
+        self.place(id, base, end, batch, None);
         let mut inner = self.inner.lock();
         inner.acks += 1;
         let partition = inner.partitions.entry(id).or_default();
@@ -170,14 +172,22 @@ impl Ledger {
         }
     }
 
-    /// Batches were read: whole, in order, from `from` on, below `end`.
-    pub(crate) fn read(&self, id: PartitionId, from: i64, end: i64, batches: &[Batch]) {
+    /// Batches were read: whole, in order, from `from` on, below `end`. Those below `gone` may be missing: they were
+    /// deleted meanwhile.
+    pub(crate) fn read(
+        &self,
+        id: PartitionId,
+        from: i64,
+        (gone, end): (i64, i64),
+        batches: &[Batch],
+    ) {
         let mut next = from;
         for batch in batches {
             let header = batch.header();
             let (base, after) = (header.base_offset.0, header.next_offset().0);
             let first = next == from && base <= from && from < after;
-            if base != next && !first {
+            let deleted = next < base && base <= gone;
+            if base != next && !first && !deleted {
                 let what = format!("{id}: reading from {from}, {base}..{after} follows {next}");
                 self.violated(Invariant::OffsetsDense, what);
             }
@@ -187,7 +197,7 @@ impl Ledger {
             }
             next = after;
             let epoch = header.leader_epoch.0;
-            self.place(id, base, after, body_of(batch), Some(epoch));
+            self.place(id, base, after, batch, Some(epoch));
         }
         let mut inner = self.inner.lock();
         inner.reads += batches.len() as u64;
@@ -239,6 +249,18 @@ impl Ledger {
         (end > offset).then_some(end)
     }
 
+    /// The partitions that hold something.
+    pub(crate) fn partitions(&self) -> Vec<PartitionId> {
+        self.inner.lock().partitions.keys().copied().collect()
+    }
+
+    /// The latest timestamp of the batches that begin in a range, as far as they are known.
+    pub(crate) fn newest_between(&self, id: PartitionId, from: i64, to: i64) -> Option<i64> {
+        let inner = self.inner.lock();
+        let batches = inner.partitions.get(&id)?.batches.range(from..to);
+        batches.map(|(_, seen)| seen.timestamp).max()
+    }
+
     /// First offsets of the leader epochs that were read.
     pub(crate) fn epochs(&self, id: PartitionId) -> Vec<(i32, i64)> {
         let inner = self.inner.lock();
@@ -252,7 +274,8 @@ impl Ledger {
     }
 
     /// One value per offset, one offset per value.
-    fn place(&self, id: PartitionId, base: i64, end: i64, body: Body, epoch: Option<i32>) {
+    fn place(&self, id: PartitionId, base: i64, end: i64, batch: &Batch, epoch: Option<i32>) {
+        let (body, timestamp) = (body_of(batch), batch.header().max_timestamp);
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
         let mut wrong = None;
@@ -287,7 +310,12 @@ impl Ledger {
                 wrong = Some((Invariant::NoRegress, what));
             }
         }
-        let seen = batches.entry(base).or_insert(Seen { end, body, epoch });
+        let seen = batches.entry(base).or_insert(Seen {
+            end,
+            body,
+            epoch,
+            timestamp,
+        });
         seen.epoch = seen.epoch.or(epoch);
         if let Some((invariant, what)) = wrong {
             self.verdict.violated(invariant, what);

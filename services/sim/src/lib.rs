@@ -7,19 +7,21 @@
 //! what the invariants of DESIGN section 9 forbid. The seed decides everything, so it is all that a failure needs.
 //!
 //! # What is simulated
-//! One log node, or three of which two make an ack, with a machine each. Disks ([`tidemark_lognode::sim`]), metadata ([`tidemark_meta::faulty`]), the ways between them, the clock and
+//! One log node, or three of which two make an ack, with a machine each; in every other seed an object store that the
+//! log's older part moves to, with budgets so small that it must. Object store ([`tidemark_blob::faulty`]), disks ([`tidemark_lognode::sim`]), metadata ([`tidemark_meta::faulty`]), the ways between them, the clock and
 //! randomness. Everything else is what production runs. A process dies or pauses at its seams: no call of it
 //! gets out, no answer in.
 //!
 //! # Reading order
-//! `plan` (what a seed decides), `world`, `machine` and `process` (what there is), `chaos`, `takeovers` and `rot` (what
-//! goes wrong),
-//! `clients` (who works), `ledger`, `facts` and `audit` (what is checked), `broken` (what is broken on purpose).
+//! `plan` (what a seed decides), `world`, `machine` and `process` (what there is), `chaos`, `takeovers`,
+//! `outages` and `rot` (what goes wrong), `clients` (who works), `ledger`, `starts`, `facts`, `covered` and `audit` (what
+//! is checked), `broken` (what is broken on purpose).
 
 mod audit;
 mod broken;
 mod chaos;
 mod clients;
+mod covered;
 mod damage;
 mod disk;
 mod facts;
@@ -28,10 +30,13 @@ mod life;
 mod link;
 mod machine;
 mod metadata;
+mod objects;
+mod outages;
 mod plan;
 mod process;
 mod rot;
 mod run;
+mod starts;
 mod takeovers;
 mod tap;
 mod trace;

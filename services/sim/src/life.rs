@@ -24,6 +24,8 @@ pub(crate) struct Life(Arc<Inner>);
 struct Inner {
     state: Mutex<State>,
     changed: Notify,
+    /// Steps until it dies, once that is planned.
+    fuse: Mutex<Option<u64>>,
 }
 
 impl Life {
@@ -31,12 +33,32 @@ impl Life {
         Self(Arc::new(Inner {
             state: Mutex::new(State::Running),
             changed: Notify::new(),
+            fuse: Mutex::default(),
         }))
     }
 
     pub(crate) fn kill(&self) {
         *self.0.state.lock() = State::Dead;
         self.0.changed.notify_waiters();
+    }
+
+    /// It is to die at its next step but `steps`; `None`: it is not.
+    pub(crate) fn set_fuse(&self, steps: Option<u64>) {
+        *self.0.fuse.lock() = steps;
+    }
+
+    /// A moment right before or behind something durable that it does outside of itself.
+    pub(crate) fn step(&self) {
+        let mut fuse = self.0.fuse.lock();
+        match *fuse {
+            Some(0) => {
+                *fuse = None;
+                drop(fuse);
+                self.kill();
+            }
+            Some(left) => *fuse = Some(left - 1),
+            None => {}
+        }
     }
 
     pub(crate) fn pause(&self) {

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tidemark_journal::{
-    Append, Appended, ExtentInfo, Fence, Fenced, Frame, OpenExtent, Probe, Probed, ReadFrames,
-    Release, Replica, ReplicaError,
+    Append, Appended, DiskUse, ExtentInfo, Fence, Fenced, Frame, OpenExtent, Probe, Probed,
+    ReadFrames, Release, Replica, ReplicaError,
 };
 use tidemark_runtime::{Clock, Entropy, Tasks};
 use tidemark_types::NodeId;
@@ -196,7 +196,14 @@ impl Replica for Link {
     }
 
     async fn release(&self, request: Release) -> Result<(), ReplicaError> {
-        self.call(self.0.to.release(request)).await
+        self.0.life.step();
+        let answer = self.call(self.0.to.release(request)).await;
+        self.0.life.step();
+        answer
+    }
+
+    fn disk_use(&self) -> Option<DiskUse> {
+        self.0.to.disk_use()
     }
 
     async fn extents(&self) -> Result<Vec<ExtentInfo>, ReplicaError> {

@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tidemark_meta::keys::extent::{ExtentKey, ExtentRow, ExtentState};
+use tidemark_meta::keys::partition::{PartitionKey, PartitionRecord};
 use tidemark_meta::keys::{Key as _, Value as _};
 use tidemark_meta::{Committed, Decorate, Decorated, MetaError, MetaStore, Transaction};
 
 use tidemark_runtime::{Clock, Entropy};
-use tidemark_types::Lsn;
+use tidemark_types::{Lsn, Offset, PartitionId};
 
 use crate::facts::Facts;
 use crate::life::Life;
+use crate::starts::Starts;
 use crate::trace::{Trace, note};
 
 /// See the module's documentation.
@@ -34,6 +36,9 @@ pub(crate) struct Gate {
     pub(crate) facts: Facts,
     /// Extents that the transaction seals.
     pub(crate) sealed: Vec<(ExtentKey, Lsn)>,
+    pub(crate) starts: Starts,
+    /// Partitions that the transaction says begin here.
+    pub(crate) begins: Vec<(PartitionId, Offset)>,
 }
 
 impl Gate {
@@ -73,16 +78,32 @@ impl Decorate for Gate {
         {
             self.sealed.push((at, end));
         }
+        if key.first() == Some(&(PartitionKey::TAG as u8))
+            && let Ok(at) = PartitionKey::decode(key)
+            && let Ok(row) = PartitionRecord::decode(value)
+        {
+            self.begins.push((at.0, row.log_start));
+        }
     }
 
     async fn commit(
         self,
         inner: Box<dyn Transaction>,
-        _writes: bool,
+        writes: bool,
     ) -> Result<Committed, MetaError> {
         let process = self.process;
+        if writes {
+            self.life.step();
+        }
         self.pass().await;
+        // Whatever the answer, it may be stored from here on.
+        for (partition, start) in &self.begins {
+            self.starts.tried(*partition, start.0);
+        }
         let answer = inner.commit().await;
+        if writes {
+            self.life.step();
+        }
         match &answer {
             Ok(committed) => {
                 note!(self.trace, "p{process} committed {}", committed.version);

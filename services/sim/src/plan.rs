@@ -1,9 +1,10 @@
 //! What a seed decides before anything runs: the shape of the service and the kinds of faults it meets.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tidemark_lease::LeaseConfig;
-use tidemark_log::LogConfig;
+use tidemark_log::{LogConfig, TierConfig};
 use tidemark_lognode::LogNodeConfig;
 use tidemark_runtime::Entropy;
 
@@ -37,7 +38,55 @@ pub(crate) struct Plan {
     pub(crate) frail: Option<usize>,
     /// It is lost, again and again, or else it rots.
     pub(crate) wipes: bool,
+    pub(crate) cold: Option<Cold>,
     broken: Broken,
+}
+
+/// What a topic keeps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Retention {
+    Everything,
+    Bytes(u64),
+    Ms(u64),
+}
+
+/// An object store behind the log nodes.
+#[derive(Clone, Debug)]
+pub(crate) struct Cold {
+    pub(crate) tier: TierConfig,
+    /// Of the topic that everyone works on.
+    pub(crate) retention: Retention,
+    /// The object store has bad days.
+    pub(crate) outages: bool,
+}
+
+impl Cold {
+    fn draw(entropy: &Entropy) -> Self {
+        let below = |n| entropy.below(n);
+        let ms = |base: u64, doublings| Duration::from_millis(base << below(doublings));
+        Self {
+            tier: TierConfig {
+                object_bytes: 2 << (10 + below(5)),
+                gatherers_max: 1,
+                index_cache_bytes: 1 << (10 + below(5)),
+                chunk_cache_bytes: 1 << (10 + below(6)),
+                chunk_bytes: 512 << below(4),
+                ahead_chunks: usize::try_from(below(3)).unwrap_or(0),
+                ahead_max: 2,
+                retention_period: ms(250, 3),
+                collect_period: ms(250, 3),
+                grace: ms(500, 4),
+                // Behind whatever a dead epoch's put may still do.
+                second_delete: Duration::from_secs(60),
+            },
+            retention: match below(3) {
+                0 => Retention::Everything,
+                1 => Retention::Bytes(1 << (10 + below(5))),
+                _ => Retention::Ms(1_000 << below(3)),
+            },
+            outages: below(3) > 0,
+        }
+    }
 }
 
 impl Plan {
@@ -62,7 +111,8 @@ impl Plan {
             open_verify_bytes_max: entropy.below(2) * (16 << 20),
             ..LogNodeConfig::default()
         };
-        Self {
+        let mut plan = Self {
+            cold: None,
             shards: 2,
             copies,
             embedded,
@@ -81,7 +131,28 @@ impl Plan {
                 .then(|| usize::try_from(entropy.below(3)).unwrap_or(0)),
             wipes: one_in(2),
             broken,
+        };
+        if broken.cold.unwrap_or_else(|| one_in(2)) {
+            plan.node.segment_bytes = 16 << (10 + entropy.below(2));
+            plan.node.disk_bytes_max = plan.node.segment_bytes * (18 + entropy.below(12));
+            // As the binary does: open extents leave room for what is on its way to the object store.
+            let share = plan.node.disk_bytes_max / u64::from(plan.shards) / 4;
+            plan.roll_bytes = plan.roll_bytes.min(share);
+            plan.cold = Some(Cold::draw(entropy));
         }
+        plan
+    }
+
+    /// Of the topic that everyone works on.
+    pub(crate) fn topic_config(&self) -> BTreeMap<String, String> {
+        let retention = self.cold.as_ref().map(|cold| cold.retention);
+        let (ms, bytes) = match retention.unwrap_or(Retention::Everything) {
+            Retention::Everything => return BTreeMap::new(),
+            Retention::Bytes(bytes) => ("-1".to_owned(), bytes.to_string()),
+            Retention::Ms(ms) => (ms.to_string(), "-1".to_owned()),
+        };
+        let named = [("retention.ms", ms), ("retention.bytes", bytes)];
+        named.map(|(name, value)| (name.to_owned(), value)).into()
     }
 
     pub(crate) fn lease_config(&self) -> LeaseConfig {

@@ -15,6 +15,7 @@ use tidemark_types::NodeId;
 use crate::life::Life;
 use crate::link::Link;
 use crate::metadata::{Gate, Gated};
+use crate::objects::Objects;
 use crate::trace::note;
 use crate::world::{Phase, World};
 
@@ -51,6 +52,8 @@ impl Process {
                 delay_max: world.plan.store_delay_max,
                 facts: world.facts.clone(),
                 sealed: Vec::new(),
+                starts: world.starts.clone(),
+                begins: Vec::new(),
                 life: life.clone(),
                 trace: world.trace.clone(),
                 process: number,
@@ -91,11 +94,16 @@ impl Process {
         let shards = world.plan.shards;
         let topics = Topics::new(Arc::clone(&store), clock.clone(), entropy.clone(), shards);
         topics.follow(&tasks);
-        let log = Log::start(
+        let cold = world.plan.cold.as_ref().map(|cold| {
+            let objects = Objects::of_process(world, number, &life);
+            (objects, cold.tier.clone())
+        });
+        let log = Log::start_tiered(
             world.plan.log_config(),
             leases.clone(),
             topics.clone(),
             store,
+            cold,
             clock.clone(),
             entropy.clone(),
             &tasks,

@@ -8,7 +8,7 @@ use crate::broken::Broken;
 use crate::trace::note;
 use crate::verdict::Violation;
 use crate::world::{Phase, World};
-use crate::{audit, chaos, clients};
+use crate::{audit, chaos, clients, covered};
 
 /// What a run gave.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -107,4 +107,6 @@ async fn storm_and_peace(world: &std::sync::Arc<World>) {
     }
     audit::audit(world).await;
     audit::check_copies(world).await;
+    covered::check(world).await;
+    covered::check_named(world).await;
 }

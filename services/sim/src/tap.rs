@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tidemark_journal::{
-    Append, Appended, ExtentId, ExtentInfo, Fence, Fenced, Frame, FrameBody, OpenExtent, Probe,
-    Probed, ReadFrames, Release, Replica, ReplicaError,
+    Append, Appended, DiskUse, ExtentId, ExtentInfo, Fence, Fenced, Frame, FrameBody, OpenExtent,
+    Probe, Probed, ReadFrames, Release, Replica, ReplicaError,
 };
 use tidemark_lognode::LogNode;
 use tidemark_runtime::Entropy;
@@ -238,5 +238,9 @@ impl Replica for Tap {
         let (node, life) = self.running()?;
         let answer = node.extents().await;
         self.answered(&life, answer)
+    }
+
+    fn disk_use(&self) -> Option<DiskUse> {
+        self.running().ok()?.0.disk_use()
     }
 }

@@ -15,12 +15,14 @@ use tidemark_types::{NodeId, ShardId, Tenant};
 use tokio::sync::watch;
 
 use crate::broken::{Broken, Flaw};
+use crate::covered::{self, Segments};
 use crate::facts::Facts;
 use crate::ledger::Ledger;
 use crate::life::Life;
 use crate::machine::Machine;
 use crate::plan::Plan;
 use crate::process::Process;
+use crate::starts::Starts;
 use crate::trace::{Trace, note};
 use crate::verdict::Verdict;
 
@@ -52,11 +54,17 @@ pub(crate) struct World {
     /// The store itself, without faults: for looking at.
     pub(crate) sim: Sim,
     pub(crate) store: Faulty,
+    /// What the object store really holds, and the way there.
+    pub(crate) objects: tidemark_blob::sim::Sim,
+    pub(crate) blobs: tidemark_blob::faulty::Faulty,
+    /// Cold segments that were looked into.
+    pub(crate) segments: Segments,
     pub(crate) machines: Vec<Machine>,
     pub(crate) facts: Facts,
     pub(crate) trace: Trace,
     pub(crate) verdict: Verdict,
     pub(crate) ledger: Ledger,
+    pub(crate) starts: Starts,
     pub(crate) phase: watch::Sender<Phase>,
     /// Of the world itself: clients, links, faults.
     pub(crate) tasks: Tasks,
@@ -88,9 +96,15 @@ impl World {
             machines.push(machine.await.expect("an empty disk opens"));
         }
         let sim = Sim::new(&clock);
+        let objects = tidemark_blob::sim::Sim::new(&clock);
+        let inner = Arc::new(objects.clone());
         let world = Arc::new(Self {
             store: Faulty::new(Arc::new(sim.clone()), &clock, &entropy),
+            blobs: tidemark_blob::faulty::Faulty::new(inner, &clock, &entropy),
+            objects,
+            segments: Segments::default(),
             ledger: Ledger::new(&verdict),
+            starts: Starts::new(&verdict),
             phase: watch::channel(Phase::Faults).0,
             tasks: Tasks::new(),
             processes: Mutex::default(),
@@ -157,6 +171,7 @@ impl World {
         life: Life,
         lags: &[(usize, Duration)],
     ) {
+        covered::check(self).await;
         if let Some(process) = Process::start(self, node, life, lags).await {
             self.processes.lock().push(process);
         }

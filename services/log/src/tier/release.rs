@@ -27,6 +27,7 @@ pub(crate) async fn run(
     stop: CancellationToken,
 ) {
     let work = async {
+        // Under which ownership the log nodes hold nothing that was given up.
         let mut swept: Option<Ownership> = None;
         loop {
             let pause = step(&env, &tier, &shard, &mut swept).await;
@@ -49,47 +50,63 @@ async fn step(env: &Env, tier: &Tier, shard: &Shard, swept: &mut Option<Ownershi
         return CALM;
     };
     if *swept != Some(ownership) {
-        // What an earlier release left on the log nodes when its process died.
+        // What an earlier release left on the log nodes when its process died, or when they could not be reached: a full
+        // disk takes no appends, so there may be no later release that would get to it.
         match env.leases.release_extents(&ownership, None).await {
             Ok(first) => {
-                env.leases.forget_extents(&ownership, first).await;
-                *swept = Some(ownership);
+                let all = env.leases.forget_extents(&ownership, first).await;
+                *swept = all.then_some(ownership);
             }
             Err(error) => tracing::debug!(shard = %shard.id, "forget old extents: {error}"),
         }
     }
     let mut level = look(env, shard);
     while level > Level::Calm {
-        if !release_some(env, tier, shard, ownership).await {
-            break;
+        match release_some(env, tier, shard, ownership).await {
+            Released::Nothing => break,
+            Released::Some => {}
+            Released::NotForgotten => *swept = None,
         }
         level = look(env, shard);
     }
     if level > Level::Calm { PRESSED } else { CALM }
 }
 
-/// Gives up the oldest extents that may go. `false`: none may, or it did not work just now.
-async fn release_some(env: &Env, tier: &Tier, shard: &Shard, ownership: Ownership) -> bool {
+/// What a step gave up.
+enum Released {
+    /// Nothing may go, or it did not work just now.
+    Nothing,
+    Some,
+    /// Some log node still holds what was given up.
+    NotForgotten,
+}
+
+/// Gives up the oldest extents that may go.
+async fn release_some(env: &Env, tier: &Tier, shard: &Shard, ownership: Ownership) -> Released {
     let tiered = shard.cold.rows().tiered;
     let extents = shard.readables().extents;
     // The newest one is open, and what a takeover needs is never given up: the store decides that (J1, J12).
     let sealed = extents.len().saturating_sub(1);
     let may_go = extents[..sealed].iter().take_while(|e| e.end() <= tiered);
     let Some(last) = may_go.take(STEP).last().map(|e| e.extent.id.index) else {
-        return false;
+        return Released::Nothing;
     };
     let first = match env.leases.release_extents(&ownership, Some(last)).await {
         Ok(first) => first,
         Err(error) => {
             tracing::debug!(shard = %shard.id, "release extents: {error}");
-            return false;
+            return Released::Nothing;
         }
     };
     // Readers first: who still holds an older list reads again (`read::scan`).
     let gone = retain_from(shard, first);
-    env.leases.forget_extents(&ownership, first).await;
+    let forgotten = env.leases.forget_extents(&ownership, first).await;
     add(&tier.counters.extents_released, gone);
-    gone > 0
+    match gone {
+        0 => Released::Nothing,
+        _ if forgotten => Released::Some,
+        _ => Released::NotForgotten,
+    }
 }
 
 fn retain_from(shard: &Shard, first: ExtentIdx) -> u64 {

@@ -1,11 +1,13 @@
 //! The workload: clients that do what real ones do, and tell the ledger what they were answered.
 
 mod admin;
+mod back;
 mod conditional;
 mod plain;
 mod producer;
 mod reader;
 mod tail;
+mod trim;
 
 pub(crate) use self::plain::round as write_once;
 pub(crate) use self::reader::{fetch, took};
@@ -60,6 +62,10 @@ pub(crate) fn start(world: &Arc<World>) -> Vec<JoinHandle<()>> {
     }
     handles.push(tasks.spawn("tail", tail::run(client("tail".to_owned()))));
     handles.push(tasks.spawn("admin", admin::run(client("admin".to_owned()))));
+    if world.plan.cold.is_some() {
+        handles.push(tasks.spawn("trimmer", trim::run(client("trimmer".to_owned()))));
+        handles.push(tasks.spawn("back", back::run(client("back".to_owned()))));
+    }
     tasks.spawn("sampler", tail::sample(client("sampler".to_owned())));
     handles
 }
@@ -160,6 +166,8 @@ pub(crate) const fn is_refusal(error: &AppendError) -> bool {
         AppendError::NotLeader(_)
             | AppendError::Closed { .. }
             | AppendError::Overloaded(_)
+            | AppendError::ExtentFull(_)
+            | AppendError::DiskNearlyFull(_)
             | AppendError::NoSuchPartition
             | AppendError::ExpectedOffset { .. }
     )
@@ -177,6 +185,7 @@ pub(crate) async fn create_topic(world: &World) {
     let new = NewTopic {
         name: TOPIC.to_owned(),
         partitions: Some(PARTITIONS),
+        config: world.plan.topic_config(),
         ..NewTopic::default()
     };
     match process.topics.create(&TENANT, new).await {

@@ -68,6 +68,9 @@ async fn follow(
     );
     match fetched.error {
         // K2: a claim about the end, which must have been proven.
+        Some(ErrorCode::OffsetOutOfRange) if client.world.starts.may_be_gone(id, from) => {
+            fetched.log_start.0
+        }
         Some(ErrorCode::OffsetOutOfRange) if from <= floor => {
             let what = format!("{id}: {from} is out of range, {floor} was the end before");
             ledger.violated(Invariant::AckedReadable, what);
@@ -129,9 +132,20 @@ pub(crate) fn took(
             return from;
         }
     };
-    ledger.read(id, from, fetched.high_watermark.0, &batches);
+    let gone = client.world.starts.may_begin(id);
+    ledger.read(id, from, (gone, fetched.high_watermark.0), &batches);
+    client.world.starts.begins(id, fetched.log_start.0);
     if let Ok(now) = process.log.offsets(&TENANT, topic, index) {
         ledger.shown(id, now.leader_epoch, now.high_watermark.0);
+        client
+            .world
+            .starts
+            .shown(id, now.leader_epoch, now.log_start.0);
+    }
+    let end = fetched.high_watermark.0;
+    if batches.is_empty() && from < end && !client.world.starts.may_be_gone(id, from) {
+        let what = format!("{id}: nothing at {from}, ends at {end}");
+        ledger.violated(Invariant::Covered, what);
     }
     let next = batches.last().map(|b| b.header().next_offset().0);
     next.unwrap_or(from)

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use tidemark_log::{Isolation, OffsetSpec};
-use tidemark_types::Offset;
 
 use super::{Client, TOPIC};
 use crate::trace::note;
@@ -43,10 +42,7 @@ pub(super) async fn run(client: Client) {
         match spec {
             // K1: the end as of after the question.
             OffsetSpec::Latest => ledger.claimed_end(id, listed.offset.0, floor, "ListOffsets"),
-            OffsetSpec::Earliest if listed.offset != Offset(0) => {
-                let what = format!("{id}: begins at {}", listed.offset);
-                ledger.violated(tidemark_runtime::Invariant::Covered, what);
-            }
+            OffsetSpec::Earliest => client.world.starts.begins(id, listed.offset.0),
             _ => {}
         }
     }
@@ -68,11 +64,11 @@ pub(super) async fn sample(client: Client) {
             };
             for (index, _) in topic.indexed() {
                 if let Ok(now) = process.log.offsets(&TENANT, &topic, index) {
-                    let id = topic.partition_id(index);
-                    client
-                        .world
+                    let (id, world) = (topic.partition_id(index), &client.world);
+                    world
                         .ledger
                         .shown(id, now.leader_epoch, now.high_watermark.0);
+                    world.starts.shown(id, now.leader_epoch, now.log_start.0);
                 }
             }
         }

@@ -24,6 +24,7 @@ const SOUND: Broken = Broken {
     log: None,
     flaw: None,
     copies: None,
+    cold: Some(false),
     harm: &[],
 };
 

@@ -1,0 +1,327 @@
+//! Invariants 13 and 14: what rows name exists and is what was written, is not condemned, and with the journal covers
+//! the log once. Looked at in one snapshot of the metadata and in the objects themselves, without faults in between.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tidemark_meta::keys::Key as _;
+use tidemark_meta::keys::cold::{
+    GarbageKey, GarbageRow, Level0Key, Level0Row, PendingKey, PendingRow, TierKey,
+};
+use tidemark_meta::keys::extent::{ExtentKey, ExtentRow, ExtentState};
+use tidemark_meta::keys::partition::PartitionKey;
+use tidemark_meta::{MetaError, MetaStore, Mode, Transaction, keys};
+use tidemark_records::Batch;
+use tidemark_runtime::Invariant;
+use tidemark_segment::{Index, verify};
+use tidemark_types::{Lsn, ObjectId, PartitionId, ShardId};
+
+use crate::plan::Retention;
+use crate::trace::note;
+use crate::world::World;
+
+/// Rows of one kind at the most.
+const ROWS_MAX: usize = 10_000;
+
+/// One partition's part of an object.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Part {
+    id: PartitionId,
+    base: i64,
+    end: i64,
+    bytes: u64,
+}
+
+/// Objects never change, so each is looked into once.
+pub(crate) type Segments = Mutex<BTreeMap<ObjectId, Vec<Part>>>;
+
+/// What is stored of one shard.
+struct Stored {
+    shard: ShardId,
+    tiered: Lsn,
+    level0: Vec<(Level0Key, Level0Row)>,
+    pending: BTreeSet<ObjectId>,
+    extents: Vec<(ExtentKey, ExtentRow)>,
+}
+
+/// What is stored of everything that moves to the object store.
+struct Rows {
+    shards: Vec<Stored>,
+    condemned: BTreeSet<ObjectId>,
+    begins: BTreeMap<PartitionId, i64>,
+}
+
+/// Checks what is stored now.
+pub(crate) async fn check(world: &World) {
+    let Some(cold) = &world.plan.cold else { return };
+    let Ok(rows) = read(world).await else { return };
+    let objects = held(world);
+    let mut parts: BTreeMap<PartitionId, Vec<Part>> = BTreeMap::new();
+    for stored in &rows.shards {
+        if let Err(what) = journal_covers(stored) {
+            violated(world, Invariant::Covered, &what);
+        }
+        for (key, row) in &stored.level0 {
+            let object = row.object;
+            if rows.condemned.contains(&object) || stored.pending.contains(&object) {
+                let what = format!("{object} is part of the log, and condemned or pending");
+                violated(world, Invariant::ReferencedExists, &what);
+            }
+            match look_into(world, key, row, objects.get(&object.to_string())) {
+                Ok(found) => found
+                    .iter()
+                    .for_each(|p| parts.entry(p.id).or_default().push(*p)),
+                Err(what) => {
+                    let what = format!("{object}: {what}");
+                    violated(world, Invariant::ReferencedExists, &what);
+                }
+            }
+        }
+    }
+    for (id, begin) in &rows.begins {
+        let parts = parts.get(id).map_or(&[][..], Vec::as_slice);
+        if let Err(what) = once(parts, *begin) {
+            violated(world, Invariant::Covered, &format!("{id}: {what}"));
+        }
+        let asked = world.starts.stored(*id, *begin);
+        if let Err(what) = kept(world, cold.retention, (*id, *begin, asked), parts) {
+            violated(world, Invariant::AckedReadable, &format!("{id}: {what}"));
+        }
+    }
+}
+
+/// At the end: every object is named by a row, or was.
+pub(crate) async fn check_named(world: &World) {
+    if world.plan.cold.is_none() {
+        return;
+    }
+    let Ok(rows) = read(world).await else { return };
+    let mut named: BTreeSet<String> = rows.condemned.iter().map(ToString::to_string).collect();
+    let mut live = 0;
+    for stored in &rows.shards {
+        let of_rows = stored.level0.iter().map(|(_, row)| row.object);
+        named.extend(
+            of_rows
+                .chain(stored.pending.iter().copied())
+                .map(|o| o.to_string()),
+        );
+        live += stored.level0.len();
+    }
+    let objects = held(world);
+    for name in objects.keys().filter(|name| !named.contains(*name)) {
+        let what = format!("{name} is forgotten: no row names it");
+        violated(world, Invariant::ReferencedExists, &what);
+    }
+    note!(
+        world.trace,
+        "{} objects, {live} of them live, {} were read, {} extents released, begins {:?}",
+        objects.len(),
+        world.segments.lock().len(),
+        world.facts.releases(),
+        rows.begins.values().collect::<Vec<_>>()
+    );
+}
+
+fn violated(world: &World, invariant: Invariant, what: &str) {
+    world.ledger.violated(invariant, what.to_owned());
+}
+
+/// The objects by the ids in their names.
+fn held(world: &World) -> BTreeMap<String, Bytes> {
+    let all = world.objects.snapshot().into_iter();
+    all.filter_map(|(key, bytes)| Some((key.as_str().rsplit('/').next()?.to_owned(), bytes)))
+        .collect()
+}
+
+async fn read(world: &World) -> Result<Rows, MetaError> {
+    let mut tx = world.sim.begin();
+    let mut shards = Vec::new();
+    for shard in (0..world.plan.shards).map(ShardId) {
+        shards.push(read_shard(tx.as_mut(), shard).await?);
+    }
+    let range = GarbageKey::all();
+    let garbage: Vec<(GarbageKey, GarbageRow)> =
+        keys::scan(tx.as_mut(), range, ROWS_MAX, Mode::Snapshot).await?;
+    let mut begins = BTreeMap::new();
+    for id in world.ledger.partitions() {
+        let row = keys::get(tx.as_mut(), &PartitionKey(id), Mode::Snapshot).await?;
+        begins.extend(row.map(|row| (id, row.log_start.0)));
+    }
+    Ok(Rows {
+        shards,
+        condemned: garbage.into_iter().map(|(_, row)| row.object).collect(),
+        begins,
+    })
+}
+
+async fn read_shard(tx: &mut dyn Transaction, shard: ShardId) -> Result<Stored, MetaError> {
+    let tier = keys::get(tx, &TierKey(shard), Mode::Snapshot).await?;
+    let range = Level0Key::of_shard(shard);
+    let level0 = keys::scan(tx, range, ROWS_MAX, Mode::Snapshot).await?;
+    let range = PendingKey::of_shard(shard);
+    let pending: Vec<(PendingKey, PendingRow)> =
+        keys::scan(tx, range, ROWS_MAX, Mode::Snapshot).await?;
+    let range = ExtentKey::of_shard(shard);
+    let extents = keys::scan(tx, range, ROWS_MAX, Mode::Snapshot).await?;
+    Ok(Stored {
+        shard,
+        tiered: tier.unwrap_or_default().tiered_lsn,
+        level0,
+        pending: pending.into_iter().map(|(key, _)| key.0).collect(),
+        extents,
+    })
+}
+
+/// By LSN: cold segments one behind the other, the journal from where they end, and what a takeover needs (J1, J12).
+fn journal_covers(stored: &Stored) -> Result<(), String> {
+    let Stored { shard, tiered, .. } = stored;
+    let mut end = Lsn(0);
+    for (key, row) in &stored.level0 {
+        if row.first < end || key.end <= row.first {
+            return Err(format!("shard {shard}: {} begins below {end}", row.object));
+        }
+        end = key.end;
+    }
+    if end > *tiered {
+        return Err(format!("shard {shard}: cold up to {end}, tiered {tiered}"));
+    }
+    let Some((first, row)) = stored.extents.first() else {
+        return Ok(());
+    };
+    if row.first > *tiered {
+        let (from, index) = (row.first, first.index);
+        return Err(format!(
+            "shard {shard}: tiered {tiered}, extent {index} begins at {from}, nothing between"
+        ));
+    }
+    let sealed = stored
+        .extents
+        .iter()
+        .filter_map(|(_, row)| match row.state {
+            ExtentState::Sealed(end) => Some(end),
+            ExtentState::Open => None,
+        });
+    let sealed = sealed.max().unwrap_or(row.first);
+    if *tiered > sealed {
+        return Err(format!(
+            "shard {shard}: tiered {tiered}, sealed up to {sealed}"
+        ));
+    }
+    if first.index.0 > 0 && !stored.extents.iter().any(|(_, row)| row.ckpt) {
+        return Err(format!(
+            "shard {shard}: no extent from {} on has a checkpoint",
+            first.index
+        ));
+    }
+    Ok(())
+}
+
+/// Invariant 13: the object is there, whole, and holds what was committed.
+fn look_into(
+    world: &World,
+    key: &Level0Key,
+    row: &Level0Row,
+    bytes: Option<&Bytes>,
+) -> Result<Vec<Part>, String> {
+    let bytes = bytes.ok_or("a row names it, and it does not exist")?;
+    if bytes.len() as u64 != row.bytes {
+        return Err(format!("{} bytes, its row says {}", bytes.len(), row.bytes));
+    }
+    if let Some(known) = world.segments.lock().get(&row.object) {
+        return Ok(known.clone());
+    }
+    let at = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+    let tail = bytes
+        .get(at(row.index_at)..)
+        .ok_or("its index lies outside")?;
+    let index = Index::decode(tail, row.index_at).map_err(|e| e.to_string())?;
+    let header = &index.header;
+    if (header.object, header.first, header.end) != (row.object, row.first, key.end) {
+        return Err("it is another one than its row says".to_owned());
+    }
+    let mut found = Vec::new();
+    for part in index.partitions() {
+        for (i, block) in part.blocks().iter().enumerate() {
+            let range = part.range(i..i + 1);
+            let block_bytes = &bytes[at(range.start)..at(range.end)];
+            verify(block, block_bytes).map_err(|e| e.to_string())?;
+        }
+        let range = part.range(0..part.blocks().len());
+        let data = bytes.slice(at(range.start)..at(range.end));
+        let batches: Result<Vec<Batch>, _> = tidemark_records::split(data).collect();
+        let batches = batches.map_err(|e| e.to_string())?;
+        let (id, base, end) = (part.id(), part.base().0, part.end().0);
+        // Byte by byte what clients know, and dense.
+        world.ledger.read(id, base, (0, end), &batches);
+        let bytes = part.bytes();
+        found.push(Part {
+            id,
+            base,
+            end,
+            bytes,
+        });
+    }
+    world.segments.lock().insert(row.object, found.clone());
+    Ok(found)
+}
+
+/// Invariant 14 by offset: from where the partition begins on, each cold part follows the one before.
+fn once(parts: &[Part], begin: i64) -> Result<(), String> {
+    let mut end: Option<i64> = None;
+    for part in parts {
+        let Part {
+            base, end: after, ..
+        } = *part;
+        match end {
+            Some(end) if base < end => return Err(format!("{base}..{after} is cold twice")),
+            Some(end) if base > end && end >= begin => {
+                return Err(format!(
+                    "nothing between {end} and {base}, it begins at {begin}"
+                ));
+            }
+            None if base > begin && after > begin => {
+                return Err(format!(
+                    "nothing between {begin}, where it begins, and {base}"
+                ));
+            }
+            _ => end = Some(after),
+        }
+    }
+    Ok(())
+}
+
+/// Retention and deletion take no more than they may.
+fn kept(
+    world: &World,
+    retention: Retention,
+    (id, begin, asked): (PartitionId, i64, i64),
+    parts: &[Part],
+) -> Result<(), String> {
+    if begin <= asked {
+        return Ok(());
+    }
+    let gone = format!("begins at {begin}, clients asked for {asked}");
+    match retention {
+        Retention::Everything => Err(gone),
+        Retention::Bytes(max) => {
+            let left = parts.iter().filter(|p| p.end > begin).map(|p| p.bytes);
+            let left: u64 = left.sum();
+            if left < max {
+                return Err(format!("{gone}; {left} bytes are left of {max}"));
+            }
+            Ok(())
+        }
+        Retention::Ms(ms) => {
+            let now_ms = world.starts.wall(world.clock.wall_ms());
+            let newest = world.ledger.newest_between(id, asked, begin);
+            let age = now_ms.saturating_sub(newest.unwrap_or(i64::MIN));
+            if age <= i64::try_from(ms).unwrap_or(i64::MAX) {
+                return Err(format!(
+                    "{gone}; the newest of it was {age} ms old, not {ms}"
+                ));
+            }
+            Ok(())
+        }
+    }
+}
