@@ -9,12 +9,13 @@ use tidemark_meta::keys::Key as _;
 use tidemark_meta::keys::cold::{
     GarbageKey, GarbageRow, Level0Key, Level0Row, PendingKey, PendingRow, TierKey,
 };
+use tidemark_meta::keys::cold1::{Level1Key, Level1Row};
 use tidemark_meta::keys::extent::{ExtentKey, ExtentRow, ExtentState};
 use tidemark_meta::keys::partition::PartitionKey;
 use tidemark_meta::{MetaError, MetaStore, Mode, Transaction, keys};
 use tidemark_records::Batch;
 use tidemark_runtime::Invariant;
-use tidemark_segment::{Index, verify};
+use tidemark_segment::{Covers, Index, verify};
 use tidemark_types::{Lsn, ObjectId, PartitionId, ShardId};
 
 use crate::plan::Retention;
@@ -41,8 +42,69 @@ struct Stored {
     shard: ShardId,
     tiered: Lsn,
     level0: Vec<(Level0Key, Level0Row)>,
+    level1: Vec<(Level1Key, Level1Row)>,
     pending: BTreeSet<ObjectId>,
     extents: Vec<(ExtentKey, ExtentRow)>,
+}
+
+/// An object as its row states it.
+#[derive(Clone, Copy)]
+struct Named {
+    object: ObjectId,
+    bytes: u64,
+    index_at: u64,
+    covers: Covers,
+}
+
+impl Stored {
+    fn frames(&self) -> impl Iterator<Item = Named> {
+        self.level0.iter().map(|(key, row)| Named {
+            object: row.object,
+            bytes: row.bytes,
+            index_at: row.index_at,
+            covers: Covers::Frames {
+                first: row.first,
+                end: key.end,
+            },
+        })
+    }
+
+    fn own(&self) -> impl Iterator<Item = Named> {
+        self.level1.iter().filter_map(|(key, row)| {
+            let at = row.object?;
+            Some(Named {
+                object: at.object,
+                bytes: at.bytes,
+                index_at: at.index_at,
+                covers: Covers::Offsets {
+                    first: row.base,
+                    end: key.end,
+                },
+            })
+        })
+    }
+}
+
+/// What cold segments say of one partition.
+#[derive(Debug, Default)]
+struct Cold {
+    /// Offsets that its own rows cover, and what lies there.
+    own: Vec<(i64, i64)>,
+    own_bytes: u64,
+    /// Its parts of objects of all partitions.
+    shared: Vec<Part>,
+}
+
+impl Cold {
+    fn own_end(&self) -> i64 {
+        self.own.last().map_or(0, |(_, end)| *end)
+    }
+
+    fn bytes_from(&self, begin: i64) -> u64 {
+        let above = begin.max(self.own_end());
+        let shared = self.shared.iter().filter(|p| p.end > above);
+        self.own_bytes + shared.map(|p| p.bytes).sum::<u64>()
+    }
 }
 
 /// What is stored of everything that moves to the object store.
@@ -54,38 +116,48 @@ struct Rows {
 
 /// Checks what is stored now.
 pub(crate) async fn check(world: &World) {
-    let Some(cold) = &world.plan.cold else { return };
+    if world.plan.cold.is_none() {
+        return;
+    }
     let Ok(rows) = read(world).await else { return };
     let objects = held(world);
-    let mut parts: BTreeMap<PartitionId, Vec<Part>> = BTreeMap::new();
+    let mut cold: BTreeMap<PartitionId, Cold> = BTreeMap::new();
     for stored in &rows.shards {
         if let Err(what) = journal_covers(stored) {
             violated(world, Invariant::Covered, &what);
         }
-        for (key, row) in &stored.level0 {
-            let object = row.object;
+        for (key, row) in &stored.level1 {
+            let own = &mut cold.entry(key.partition).or_default().own;
+            own.push((row.base.0, key.end.0));
+        }
+        for named in stored.frames().chain(stored.own()) {
+            let object = named.object;
             if rows.condemned.contains(&object) || stored.pending.contains(&object) {
                 let what = format!("{object} is part of the log, and condemned or pending");
                 violated(world, Invariant::ReferencedExists, &what);
             }
-            match look_into(world, key, row, objects.get(&object.to_string())) {
-                Ok(found) => found
-                    .iter()
-                    .for_each(|p| parts.entry(p.id).or_default().push(*p)),
-                Err(what) => {
-                    let what = format!("{object}: {what}");
-                    violated(world, Invariant::ReferencedExists, &what);
+            let parts = look_into(world, named, objects.get(&object.to_string()));
+            let parts = parts.unwrap_or_else(|what| {
+                let what = format!("{object}: {what}");
+                violated(world, Invariant::ReferencedExists, &what);
+                Vec::new()
+            });
+            for part in parts {
+                let cold = cold.entry(part.id).or_default();
+                match named.covers {
+                    Covers::Frames { .. } => cold.shared.push(part),
+                    // With its index, as retention counts it.
+                    Covers::Offsets { .. } => cold.own_bytes += named.bytes,
                 }
             }
         }
     }
     for (id, begin) in &rows.begins {
-        let parts = parts.get(id).map_or(&[][..], Vec::as_slice);
-        if let Err(what) = once(parts, *begin) {
+        let cold = cold.remove(id).unwrap_or_default();
+        if let Err(what) = once(&cold, *begin) {
             violated(world, Invariant::Covered, &format!("{id}: {what}"));
         }
-        let asked = world.starts.stored(*id, *begin);
-        if let Err(what) = kept(world, cold.retention, (*id, *begin, asked), parts) {
+        if let Err(what) = kept(world, *id, *begin, &cold) {
             violated(world, Invariant::AckedReadable, &format!("{id}: {what}"));
         }
     }
@@ -98,15 +170,16 @@ pub(crate) async fn check_named(world: &World) {
     }
     let Ok(rows) = read(world).await else { return };
     let mut named: BTreeSet<String> = rows.condemned.iter().map(ToString::to_string).collect();
-    let mut live = 0;
+    let (mut live, mut own) = (0, 0);
     for stored in &rows.shards {
-        let of_rows = stored.level0.iter().map(|(_, row)| row.object);
+        let of_rows = stored.frames().chain(stored.own()).map(|n| n.object);
         named.extend(
             of_rows
                 .chain(stored.pending.iter().copied())
                 .map(|o| o.to_string()),
         );
         live += stored.level0.len();
+        own += stored.level1.len();
     }
     let objects = held(world);
     for name in objects.keys().filter(|name| !named.contains(*name)) {
@@ -115,7 +188,7 @@ pub(crate) async fn check_named(world: &World) {
     }
     note!(
         world.trace,
-        "{} objects, {live} of them live, {} were read, {} extents released, begins {:?}",
+        "{} objects, {live} of all partitions and {own} of one, {} were read, {} extents released, begins {:?}",
         objects.len(),
         world.segments.lock().len(),
         world.facts.releases(),
@@ -159,6 +232,8 @@ async fn read_shard(tx: &mut dyn Transaction, shard: ShardId) -> Result<Stored, 
     let tier = keys::get(tx, &TierKey(shard), Mode::Snapshot).await?;
     let range = Level0Key::of_shard(shard);
     let level0 = keys::scan(tx, range, ROWS_MAX, Mode::Snapshot).await?;
+    let range = Level1Key::of_shard(shard);
+    let level1 = keys::scan(tx, range, ROWS_MAX, Mode::Snapshot).await?;
     let range = PendingKey::of_shard(shard);
     let pending: Vec<(PendingKey, PendingRow)> =
         keys::scan(tx, range, ROWS_MAX, Mode::Snapshot).await?;
@@ -168,6 +243,7 @@ async fn read_shard(tx: &mut dyn Transaction, shard: ShardId) -> Result<Stored, 
         shard,
         tiered: tier.unwrap_or_default().tiered_lsn,
         level0,
+        level1,
         pending: pending.into_iter().map(|(key, _)| key.0).collect(),
         extents,
     })
@@ -218,26 +294,20 @@ fn journal_covers(stored: &Stored) -> Result<(), String> {
 }
 
 /// Invariant 13: the object is there, whole, and holds what was committed.
-fn look_into(
-    world: &World,
-    key: &Level0Key,
-    row: &Level0Row,
-    bytes: Option<&Bytes>,
-) -> Result<Vec<Part>, String> {
+fn look_into(world: &World, named: Named, bytes: Option<&Bytes>) -> Result<Vec<Part>, String> {
     let bytes = bytes.ok_or("a row names it, and it does not exist")?;
-    if bytes.len() as u64 != row.bytes {
-        return Err(format!("{} bytes, its row says {}", bytes.len(), row.bytes));
+    if bytes.len() as u64 != named.bytes {
+        let (len, said) = (bytes.len(), named.bytes);
+        return Err(format!("{len} bytes, its row says {said}"));
     }
-    if let Some(known) = world.segments.lock().get(&row.object) {
+    if let Some(known) = world.segments.lock().get(&named.object) {
         return Ok(known.clone());
     }
     let at = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
-    let tail = bytes
-        .get(at(row.index_at)..)
-        .ok_or("its index lies outside")?;
-    let index = Index::decode(tail, row.index_at).map_err(|e| e.to_string())?;
-    let header = &index.header;
-    if (header.object, header.first, header.end) != (row.object, row.first, key.end) {
+    let tail = bytes.get(at(named.index_at)..);
+    let tail = tail.ok_or("its index lies outside")?;
+    let index = Index::decode(tail, named.index_at).map_err(|e| e.to_string())?;
+    if (index.header.object, index.header.covers) != (named.object, named.covers) {
         return Err("it is another one than its row says".to_owned());
     }
     let mut found = Vec::new();
@@ -262,51 +332,49 @@ fn look_into(
             bytes,
         });
     }
-    world.segments.lock().insert(row.object, found.clone());
+    world.segments.lock().insert(named.object, found.clone());
     Ok(found)
 }
 
 /// Invariant 14 by offset: from where the partition begins on, each cold part follows the one before.
-fn once(parts: &[Part], begin: i64) -> Result<(), String> {
+fn once(cold: &Cold, begin: i64) -> Result<(), String> {
     let mut end: Option<i64> = None;
-    for part in parts {
-        let Part {
-            base, end: after, ..
-        } = *part;
-        match end {
-            Some(end) if base < end => return Err(format!("{base}..{after} is cold twice")),
-            Some(end) if base > end && end >= begin => {
-                return Err(format!(
-                    "nothing between {end} and {base}, it begins at {begin}"
-                ));
-            }
-            None if base > begin && after > begin => {
-                return Err(format!(
-                    "nothing between {begin}, where it begins, and {base}"
-                ));
-            }
-            _ => end = Some(after),
+    let own_end = cold.own_end();
+    let shared = cold.shared.iter().filter(|p| p.end > own_end);
+    let shared = shared.map(|p| (p.base, p.end));
+    for (at, (base, after)) in cold.own.iter().copied().chain(shared).enumerate() {
+        // The first shared part may begin with what its own rows took over.
+        let base = if at == cold.own.len() {
+            base.max(own_end)
+        } else {
+            base
+        };
+        if end.is_some_and(|end| base < end) {
+            return Err(format!("{base}..{after} is cold twice"));
         }
+        let covered = end.unwrap_or(begin).max(begin);
+        if base > covered {
+            return Err(format!(
+                "nothing between {covered} and {base}, it begins at {begin}"
+            ));
+        }
+        end = Some(after);
     }
     Ok(())
 }
 
 /// Retention and deletion take no more than they may.
-fn kept(
-    world: &World,
-    retention: Retention,
-    (id, begin, asked): (PartitionId, i64, i64),
-    parts: &[Part],
-) -> Result<(), String> {
+fn kept(world: &World, id: PartitionId, begin: i64, cold: &Cold) -> Result<(), String> {
+    let asked = world.starts.stored(id, begin);
     if begin <= asked {
         return Ok(());
     }
     let gone = format!("begins at {begin}, clients asked for {asked}");
-    match retention {
+    let plan = world.plan.cold.as_ref();
+    match plan.map_or(Retention::Everything, |plan| plan.retention) {
         Retention::Everything => Err(gone),
         Retention::Bytes(max) => {
-            let left = parts.iter().filter(|p| p.end > begin).map(|p| p.bytes);
-            let left: u64 = left.sum();
+            let left = cold.bytes_from(begin);
             if left < max {
                 return Err(format!("{gone}; {left} bytes are left of {max}"));
             }

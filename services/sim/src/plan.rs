@@ -76,8 +76,15 @@ impl Cold {
                 retention_period: ms(250, 3),
                 collect_period: ms(250, 3),
                 grace: ms(500, 4),
-                // Behind whatever a dead epoch's put may still do.
-                second_delete: Duration::from_secs(60),
+                segment_bytes: 4 << (10 + below(4)),
+                compaction_period: ms(250, 4),
+                compaction_memory_bytes: 1 << 20,
+                merge_objects: (2 + usize::try_from(below(3)).unwrap_or(0), 8),
+                merge_partition_bytes: 1 << (6 + below(6)),
+                clean_bytes: 1 << 10,
+                clean_wait: ms(1_000, 3),
+                // Behind whatever a dead epoch's put may still do, though the wall clock jumps.
+                second_delete: Duration::from_secs(3_600),
             },
             retention: match below(3) {
                 0 => Retention::Everything,

@@ -32,8 +32,9 @@ pub(crate) async fn scan(
             };
             next = reached;
         }
-        // What is missing was compacted away.
-        next = next.max(row.end);
+        // What is missing was compacted away. What the row holds from `until` on was not visited: hot extents may hold it
+        // too, and it is read there.
+        next = next.max(row.end.min(until));
     }
     if next >= until {
         return Ok(Some(next));
