@@ -35,6 +35,9 @@ async fn blow(world: &Arc<World>) {
     if world.plan.cold.is_some() && world.entropy.below(4) == 0 {
         return outages::crash_at_a_step(world, &newest).await;
     }
+    if world.plan.falls_in_checkpoints() && pick < 60 {
+        return fall_in_a_checkpoint(world).await;
+    }
     match pick {
         0..30 => crash_at_a_step(world).await,
         30..45 => {
@@ -83,6 +86,20 @@ async fn crash_at_a_step(world: &Arc<World>) {
         Crash::Power
     };
     world.restart_machine(at, how).await;
+}
+
+/// The machine goes down once it holds a piece of the next checkpoint, which a new owner may be about to write.
+async fn fall_in_a_checkpoint(world: &Arc<World>) {
+    let at = some_machine(world);
+    let life = world.machines[at].life();
+    note!(
+        world.trace,
+        "node {} is to fall in a checkpoint",
+        world.machines[at].id()
+    );
+    world.machines[at].tap().fall_in_checkpoint();
+    let _ = tokio::time::timeout(ms(2_000), life.ended()).await;
+    world.restart_machine(at, Crash::Process).await;
 }
 
 /// Another process takes over while this one lives on, perhaps not knowing.

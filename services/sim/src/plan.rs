@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tidemark_lease::LeaseConfig;
-use tidemark_log::{LogConfig, TierConfig};
+use tidemark_log::{LogConfig, Mutation, TierConfig};
 use tidemark_lognode::LogNodeConfig;
 use tidemark_runtime::Entropy;
 
@@ -139,6 +139,10 @@ impl Plan {
             wipes: one_in(2),
             broken,
         };
+        if plan.falls_in_checkpoints() {
+            // Of many pieces.
+            plan.checkpoint_part_bytes = 64;
+        }
         if broken.cold.unwrap_or_else(|| one_in(2)) {
             plan.node.segment_bytes = 16 << (10 + entropy.below(2));
             plan.node.disk_bytes_max = plan.node.segment_bytes * (18 + entropy.below(12));
@@ -160,6 +164,11 @@ impl Plan {
         };
         let named = [("retention.ms", ms), ("retention.bytes", bytes)];
         named.map(|(name, value)| (name.to_owned(), value)).into()
+    }
+
+    /// Machines often fall in the middle of a checkpoint.
+    pub(crate) fn falls_in_checkpoints(&self) -> bool {
+        self.broken.log == Some(Mutation::CheckpointWithoutEnd)
     }
 
     pub(crate) fn lease_config(&self) -> LeaseConfig {

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tidemark_journal::{
-    Append, Appended, DiskUse, ExtentId, ExtentInfo, Fence, Fenced, Frame, FrameBody, OpenExtent,
-    Probe, Probed, ReadFrames, Release, Replica, ReplicaError,
+    Append, Appended, DiskUse, ExtentId, ExtentInfo, Fence, Fenced, Frame, FrameBody, FrameKind,
+    OpenExtent, Probe, Probed, ReadFrames, Release, Replica, ReplicaError,
 };
 use tidemark_lognode::LogNode;
 use tidemark_runtime::Entropy;
@@ -35,6 +35,8 @@ struct State {
     last_body: Option<FrameBody>,
     /// The machine goes down as soon as it has answered a fence.
     falls_after_fence: bool,
+    /// The machine goes down in the middle of the next checkpoint.
+    falls_in_checkpoint: bool,
 }
 
 impl std::fmt::Debug for Tap {
@@ -66,6 +68,25 @@ impl Tap {
     /// The machine is to go down right behind its answer to the next fence.
     pub(crate) fn fall_after_fence(&self) {
         self.state.lock().falls_after_fence = true;
+    }
+
+    /// The machine is to go down once it holds the beginning of a checkpoint.
+    pub(crate) fn fall_in_checkpoint(&self) {
+        self.state.lock().falls_in_checkpoint = true;
+    }
+
+    /// Whether the planned fall has come: then only the beginning of the checkpoint gets there.
+    fn falls_here(&self, request: &mut Append) -> bool {
+        let mut state = self.state.lock();
+        let end = |f: &Frame| f.body.kind != FrameKind::Checkpoint;
+        let pieces = request.frames.iter().position(end);
+        let pieces = pieces.unwrap_or(request.frames.len());
+        let falls = state.falls_in_checkpoint && pieces > 0;
+        if falls {
+            state.falls_in_checkpoint = false;
+            request.frames.truncate(pieces.div_ceil(2));
+        }
+        falls
     }
 
     fn running(&self) -> Result<(Arc<LogNode>, Life), ReplicaError> {
@@ -104,17 +125,24 @@ impl Tap {
         }
     }
 
-    /// J7 broken: other bytes under the LSN, when there are any.
+    /// J7 broken: other batches under the LSN, when there are as many.
     fn other_bytes(&self, request: &mut Append) {
         let mut state = self.state.lock();
         let Some(frame) = request.frames.last_mut() else {
             return;
         };
+        if frame.body.kind != FrameKind::Data {
+            return;
+        }
         let before = state.last_body.replace(frame.body.clone());
-        if let Some(body) = before.filter(|b| b.kind == frame.body.kind)
+        if let Some(before) = before.filter(|b| b.parts.len() == frame.body.parts.len())
             && self.entropy.below(8) == 0
         {
             let (extent, lsn) = (frame.extent, frame.lsn);
+            let body = FrameBody {
+                parts: before.parts,
+                ..frame.body.clone()
+            };
             *frame = Frame::pack(extent, lsn, frame.writer_epoch, frame.prev_crc, body);
         }
     }
@@ -141,6 +169,7 @@ impl Replica for Tap {
             Ok(running) => running,
             Err(error) => return Box::pin(std::future::ready(Err(error))),
         };
+        let falls = self.falls_here(&mut request);
         request.frames.iter().for_each(|f| self.facts.sent(f));
         let (extent, epoch, flaw) = (request.extent, request.epoch, self.flaw);
         let claimed = request.frames.last().map(|f| f.lsn.next());
@@ -163,6 +192,9 @@ impl Replica for Tap {
                 },
                 (_, Some(answer), _) => answer.await,
             };
+            if falls {
+                life.kill();
+            }
             if life.is_dead() {
                 return Err(gone);
             }

@@ -106,7 +106,7 @@ noticed! {
     dedup_state_before_data: 0, log(Log::DedupBeforeData, LOST);
     unproven_end: 0, log(Log::UnprovenEnd, &[NoRegress]);
     // J12: a piece of a checkpoint passes for the whole.
-    checkpoint_without_its_end: 42, Broken {
+    checkpoint_without_its_end: 0, Broken {
         journal: Some(Journal::PartialCheckpoint),
         ..log(Log::CheckpointWithoutEnd, REBUILT)
     };
