@@ -6,11 +6,13 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use opentelemetry::metrics::{Counter, Histogram};
 use opentelemetry::{KeyValue, global};
+use parking_lot::Mutex;
 use tidemark_runtime::Clock;
 use tokio::time::Instant;
 
@@ -20,6 +22,9 @@ use crate::{BlobError, BlobErrorKind, BlobInfo, BlobKey, BlobStore, List, Page, 
 const BOUNDARIES_S: [f64; 13] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0,
 ];
+
+/// A request given up after this long was given up for want of an answer, not for want of interest.
+const SILENT: Duration = Duration::from_secs(5);
 
 /// An operation of the seam.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,6 +86,7 @@ struct Meter {
     requests: Counter<u64>,
     bytes: Counter<u64>,
     seconds: Histogram<f64>,
+    trouble: Mutex<Option<String>>,
 }
 
 impl fmt::Debug for BlobMeter {
@@ -110,7 +116,14 @@ impl BlobMeter {
                 .with_description("Time of a request to the object store by operation, seconds")
                 .with_boundaries(BOUNDARIES_S.to_vec())
                 .build(),
+            trouble: Mutex::new(None),
         }))
+    }
+
+    /// Why the last request that said something about the store failed; nothing when the store served it.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.0.trouble.lock().clone()
     }
 
     /// What was done so far.
@@ -122,6 +135,10 @@ impl BlobMeter {
             failures: cells.failures.load(Ordering::Relaxed),
             bytes: cells.bytes.load(Ordering::Relaxed),
         }
+    }
+
+    fn tell(&self, trouble: Option<String>) {
+        *self.0.trouble.lock() = trouble;
     }
 
     fn begin(&self, op: Op, requests: u64) -> Running {
@@ -153,8 +170,19 @@ impl Running {
         outcome: Result<T, BlobError>,
     ) -> Result<T, BlobError> {
         match &outcome {
-            Ok(value) => (self.outcome, self.bytes) = ("ok", bytes(value)),
-            Err(error) => self.outcome = outcome_of(error.kind()),
+            Ok(value) => {
+                (self.outcome, self.bytes) = ("ok", bytes(value));
+                self.meter.tell(None);
+            }
+            Err(error) => {
+                self.outcome = outcome_of(error.kind());
+                // An absent object is an answer like any other; a wrong call says nothing about the store.
+                match error.kind() {
+                    BlobErrorKind::NotFound | BlobErrorKind::AlreadyExists => self.meter.tell(None),
+                    BlobErrorKind::Invalid => {}
+                    kind => self.meter.tell(Some(format!("{error}. {}", kind.hint()))),
+                }
+            }
         }
         outcome
     }
@@ -172,6 +200,10 @@ impl Drop for Running {
         let op = KeyValue::new("op", self.op.name());
         meter.bytes.add(self.bytes, std::slice::from_ref(&op));
         let took = meter.clock.now().duration_since(self.since);
+        if self.outcome == "given_up" && took >= SILENT {
+            let silent = format!("{}: no answer within {took:?}", self.op.name());
+            self.meter.tell(Some(silent));
+        }
         meter
             .seconds
             .record(took.as_secs_f64(), std::slice::from_ref(&op));
@@ -283,5 +315,26 @@ mod tests {
         assert_eq!(meter.counts(Op::Get), counts(3, 1, 6));
         assert_eq!(meter.counts(Op::Delete), counts(2, 0, 0));
         assert_eq!(meter.counts(Op::List), OpCounts::default());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn trouble_is_told_until_the_store_serves_again() {
+        use crate::faulty::{Fault, Faulty};
+        let (clock, entropy) = (Clock::simulated(0), Entropy::seeded(1));
+        let meter = BlobMeter::new(&clock);
+        let faulty = Faulty::new(Arc::new(Sim::new(&clock)), &clock, &entropy);
+        let store = Metered::new(Arc::new(faulty.clone()), meter.clone());
+        let absent = BlobKey::new("absent").unwrap();
+        assert_eq!(meter.trouble(), None);
+        for fault in [Fault::Throttled, Fault::Refused, Fault::Hang] {
+            faulty.plan(fault);
+            let tried = tokio::time::timeout(SILENT, store.head(&absent)).await;
+            assert!(tried.is_err() || tried.is_ok_and(|found| found.is_err()));
+            let told = meter.trouble().expect("the store failed");
+            assert!(told.contains("head"), "{told}");
+            // It says that there is no such object: it serves.
+            store.head(&absent).await.unwrap_err();
+            assert_eq!(meter.trouble(), None);
+        }
     }
 }

@@ -37,7 +37,7 @@ pub use self::config::{S3Config, S3Credentials};
 use self::error::Asked;
 use crate::{
     BlobError, BlobErrorKind, BlobInfo, BlobKey, BlobStore, List, Listed, Page, Put, PutId,
-    PutMode, Remedy, checked_range,
+    PutMode, checked_range,
 };
 
 /// Bodies over this are uploaded in parts of this size, bytes. S3 wants parts of at least 5 MiB and at most 10,000 of them:
@@ -72,30 +72,7 @@ struct Head {
 }
 
 impl S3 {
-    /// Connects. Asks the bucket for one name, so that wrong settings show at once; a bucket that cannot be reached just now
-    /// is no reason to refuse.
-    ///
-    /// # Errors
-    /// `Invalid` for settings that contradict themselves; `NoBucket`, `Unauthorized` as the bucket says.
-    pub async fn open(config: S3Config, tasks: &Tasks) -> Result<Self, BlobError> {
-        let store = Self::connect(config, tasks).await?;
-        match store
-            .list_page(List {
-                limit: 1,
-                ..List::default()
-            })
-            .await
-        {
-            Err(error) if error.remedy() == Remedy::Retry => {
-                tracing::warn!(%error, "the object store does not answer yet; going on without it");
-                Ok(store)
-            }
-            Err(error) => Err(error),
-            Ok(_) => Ok(store),
-        }
-    }
-
-    /// The same without asking.
+    /// From settings. Nothing is asked of the bucket: whether it is there, and lets us in, may change at any time.
     ///
     /// # Errors
     /// `Invalid` for settings that contradict themselves.

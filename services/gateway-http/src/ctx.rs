@@ -1,7 +1,7 @@
 //! What handlers work with.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tidemark_groups::Groups;
 use tidemark_log::Log;
@@ -16,6 +16,9 @@ use crate::HttpConfig;
 
 /// Gives all metrics in Prometheus' text format, or why not.
 pub type RenderMetrics = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
+
+/// Gives what an operator should know of though requests are served.
+pub type Notes = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// What the process is, for `/v1/status`.
 #[derive(Clone, Debug)]
@@ -42,6 +45,7 @@ struct Inner {
     info: Info,
     started: Instant,
     render_metrics: RenderMetrics,
+    notes: OnceLock<Notes>,
     config: HttpConfig,
     draining: CancellationToken,
     memory: Arc<Semaphore>,
@@ -86,6 +90,7 @@ impl Ctx {
             entropy,
             info,
             render_metrics,
+            notes: OnceLock::new(),
             draining: CancellationToken::new(),
             memory: Arc::new(Semaphore::new(units)),
             requests: Arc::new(Semaphore::new(config.requests_max)),
@@ -93,6 +98,18 @@ impl Ctx {
             keyless: AtomicU32::new(0),
             config,
         }))
+    }
+
+    /// With notes for `/readyz` and `/v1/status`. Those of the first call stand.
+    #[must_use]
+    pub fn noting(self, notes: Notes) -> Self {
+        self.0.notes.get_or_init(|| notes);
+        self
+    }
+
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let notes = self.0.notes.get();
+        notes.and_then(|notes| notes()).into_iter().collect()
     }
 
     /// The tenant of every request: the default one while no auth is configured.

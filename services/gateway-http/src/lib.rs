@@ -27,7 +27,7 @@ mod router;
 mod server;
 
 pub use config::HttpConfig;
-pub use ctx::{Ctx, Info, RenderMetrics};
+pub use ctx::{Ctx, Info, Notes, RenderMetrics};
 pub use problem::Problem;
 pub use router::{openapi, router};
 pub use server::{BindError, HttpGateway, ServeError};

@@ -23,7 +23,7 @@ async fn settings_that_contradict_themselves_are_refused() {
             "segment",
         ),
     ] {
-        let error = S3::open(bad, &tasks).await.unwrap_err();
+        let error = S3::connect(bad, &tasks).await.unwrap_err();
         assert_eq!(error.kind(), BlobErrorKind::Invalid);
         assert!(error.to_string().contains(word), "{error}");
     }

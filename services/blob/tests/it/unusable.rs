@@ -8,7 +8,9 @@ use crate::engines::key;
 use crate::versity;
 
 async fn refusal(config: S3Config) -> tidemark_blob::BlobError {
-    S3::open(config, &Tasks::new())
+    let store = S3::connect(config, &Tasks::new()).await.unwrap();
+    store
+        .list(List::default())
         .await
         .expect_err("these settings are wrong")
 }
@@ -35,7 +37,7 @@ async fn an_absent_bucket_and_wrong_keys_are_told_apart_at_start_and_later() {
         assert!(!error.outcome_unknown(), "{error}");
     }
     store.create_bucket().await.unwrap();
-    let store = S3::open(good.clone(), &Tasks::new()).await.unwrap();
+    let store = S3::connect(good.clone(), &Tasks::new()).await.unwrap();
     store.put(put).await.unwrap();
     for (access, secret) in [("somebody", "else"), ("tidemark", "wrong")] {
         let wrong = versity::config(&good.endpoint, access, secret);
@@ -48,7 +50,7 @@ async fn an_absent_bucket_and_wrong_keys_are_told_apart_at_start_and_later() {
 async fn a_server_that_is_not_there_is_no_reason_not_to_start() {
     let mut config = versity::config("http://127.0.0.1:9", "a", "b");
     config.connect_timeout = std::time::Duration::from_millis(500);
-    let store = S3::open(config, &Tasks::new()).await.unwrap();
+    let store = S3::connect(config, &Tasks::new()).await.unwrap();
     let put = Put::new(key("a"), "x", &Entropy::seeded(1));
     let error = store.put(put).await.unwrap_err();
     assert_eq!(error.kind(), BlobErrorKind::Unavailable, "{error}");

@@ -48,7 +48,7 @@ pub(crate) async fn decorated_versitygw() -> Option<Env> {
     let mut config = config(&server.endpoint, ACCESS, SECRET);
     let outer = ready(config.clone()).await;
     config.prefix = "some/where".into();
-    let inner = S3::open(config, &Tasks::new()).await.unwrap();
+    let inner = S3::connect(config, &Tasks::new()).await.unwrap();
     let env = Env::held_by(
         decorated(Arc::new(inner)),
         Box::new((server, outer.clone())),

@@ -14,12 +14,18 @@ use crate::{Ctx, Problem};
 pub(crate) struct Health {
     #[schema(example = "ok")]
     status: &'static str,
+    /// What an operator should know of though requests are served: an object store that fails, say.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
 }
 
 /// Whether the process lives. Always 200: a process that does not live does not answer.
 #[utoipa::path(get, path = "/livez", tag = "service", responses((status = 200, body = Health)))]
 pub(crate) async fn livez() -> Json<Health> {
-    Json(Health { status: "ok" })
+    Json(Health {
+        status: "ok",
+        notes: Vec::new(),
+    })
 }
 
 /// Whether every shard of this process serves; 503 with the reasons otherwise, and while draining.
@@ -49,7 +55,10 @@ pub(crate) async fn readyz(State(ctx): State<Ctx>) -> Result<Json<Health>, Probl
         }
     }
     if reasons.is_empty() {
-        return Ok(Json(Health { status: "ok" }));
+        return Ok(Json(Health {
+            status: "ok",
+            notes: ctx.notes(),
+        }));
     }
     let detail = format!("serve: {}", reasons.join("; "));
     Err(Problem::new(ErrorCode::LeaderNotAvailable, detail).with("reasons", reasons))

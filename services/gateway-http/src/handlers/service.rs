@@ -29,6 +29,8 @@ pub(crate) struct Status {
     ready: bool,
     /// Whether it is going down.
     draining: bool,
+    /// What an operator should know of though requests are served.
+    notes: Vec<String>,
     /// Every shard, by id.
     shards: Vec<Shard>,
 }
@@ -119,6 +121,7 @@ pub(crate) async fn status(
         uptime_ms: ctx.uptime_ms(),
         ready: log.is_ready() && !log.shards.is_empty() && !ctx.draining().is_cancelled(),
         draining: ctx.draining().is_cancelled(),
+        notes: ctx.notes(),
         shards: log.shards.into_iter().map(Shard::from).collect(),
     })
 }

@@ -62,3 +62,18 @@ async fn the_root_names_the_service_and_routes_that_answer() {
         assert_eq!(answer.status, StatusCode::OK, "{route}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn notes_are_told_beside_readiness_and_change_nothing_of_it() {
+    let world = World::ready().await;
+    assert!(world.get("/readyz").await.ok().get("notes").is_none());
+    let _noted = world.ctx.clone().noting(std::sync::Arc::new(|| {
+        Some("object store: away".to_owned())
+    }));
+    let ready = world.get("/readyz").await.ok();
+    assert_eq!(ready["status"], "ok");
+    assert_eq!(ready["notes"][0], "object store: away");
+    let status = world.get("/v1/status").await.ok();
+    assert_eq!(status["ready"], true);
+    assert_eq!(status["notes"], ready["notes"]);
+}

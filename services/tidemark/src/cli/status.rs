@@ -19,6 +19,11 @@ pub(super) fn run(api: &Api, out: Output) -> Result<(), CliError> {
             seconds_up(&status)
         ))?;
     }
+    if !out.json {
+        for note in array(&status, "notes") {
+            out.line(&format!("note: {}", cell(note)))?;
+        }
+    }
     let columns = ["shard", "state", "epoch", "partitions", "why"];
     out.show(&status, &columns, |status| {
         let row = |s: &Value| columns.map(|k| cell(&s[k])).to_vec();

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidemark_blob::BlobStore;
-use tidemark_gateway_http::HttpGateway;
+use tidemark_gateway_http::{HttpGateway, Notes, RenderMetrics};
 use tidemark_gateway_kafka::KafkaGateway;
 use tidemark_groups::{Groups, GroupsConfig, Owners, Standing};
 use tidemark_journal::Replica;
@@ -69,10 +69,14 @@ impl Service {
         let base = parts::open_metadata(settings, &layers.meta).await?;
         let node = parts::open_log_node(settings, &base, &layers.wal).await?;
         let objects = objects::open(settings, &base, &layers.wal).await?;
-        let core = start_log(settings, &layers.log, base, &node, objects).await?;
+        let meter = objects.meter;
+        let core = start_log(settings, &layers.log, base, &node, objects.store).await?;
         super::metrics::observe(&core.log, &node);
         let kafka = kafka_gateway(settings, &core, &layers.gateways).await?;
-        let http = http_gateway(settings, &core, metrics, node.node(), &layers.gateways).await?;
+        let render = move || metrics.render().map_err(|e| e.to_string());
+        let notes = move || meter.trouble().map(|why| format!("object store: {why}"));
+        let told = (Arc::new(render) as _, Arc::new(notes) as _);
+        let http = http_gateway(settings, &core, told, node.node(), &layers.gateways).await?;
         let service = Self {
             kafka: kafka.local_addr(),
             http: http.local_addr(),
@@ -313,7 +317,7 @@ async fn kafka_gateway(
 async fn http_gateway(
     settings: &Settings,
     core: &Core,
-    metrics: Arc<Metrics>,
+    (render, notes): (RenderMetrics, Notes),
     node: tidemark_types::NodeId,
     tasks: &Tasks,
 ) -> Result<HttpGateway, StartError> {
@@ -336,9 +340,10 @@ async fn http_gateway(
         core.base.clock.clone(),
         core.base.entropy.clone(),
         info,
-        Arc::new(move || metrics.render().map_err(|e| e.to_string())),
+        render,
         config,
-    );
+    )
+    .noting(notes);
     HttpGateway::bind(ctx, tasks.clone())
         .await
         .map_err(StartError::of)

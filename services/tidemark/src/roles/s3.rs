@@ -9,7 +9,7 @@ use tidemark_runtime::Tasks;
 use super::{StartError, objects};
 use crate::config::BlobSettings;
 
-/// Connects to the bucket, and asks it for one name.
+/// Refuses settings that contradict themselves; what the bucket says comes later.
 pub(super) async fn open(
     settings: &BlobSettings,
     tasks: &Tasks,
@@ -21,6 +21,6 @@ pub(super) async fn open(
         path_style: settings.s3_path_style,
         ..S3Config::new(settings.s3_bucket.clone())
     };
-    let opened = S3::open(config, tasks).await;
+    let opened = S3::connect(config, tasks).await;
     Ok(Arc::new(opened.map_err(|e| objects::refused(&e))?))
 }
