@@ -6,6 +6,8 @@ mod consume;
 mod error;
 mod fsck;
 mod group;
+#[cfg(test)]
+mod infra_tests;
 mod output;
 mod produce;
 mod repair;
