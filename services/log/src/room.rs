@@ -30,7 +30,7 @@ pub(crate) struct Inflight {
     total: usize,
     least: usize,
     bytes: AtomicUsize,
-    /// Bytes that wait in line.
+    /// Permits that are waited for in line.
     waiting: AtomicUsize,
 }
 
@@ -106,6 +106,7 @@ impl Inflight {
 
     /// A place in the line; `None` when it is too long. One batch may always wait.
     fn line(&self, bytes: usize) -> Option<InLine<'_>> {
+        let bytes = self.permits(bytes) as usize;
         let before = self.waiting.fetch_add(bytes, Ordering::Relaxed);
         let place = InLine(self, bytes);
         (before == 0 || before.saturating_add(bytes) <= self.total).then_some(place)

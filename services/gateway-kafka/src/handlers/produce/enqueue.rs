@@ -6,6 +6,7 @@
 //! in another order. When the time is up the batch is refused, and with it what the client sent behind it
 //! ([`crate::lane`]).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -46,6 +47,8 @@ pub(super) async fn enqueue(
     let backing = backing(call, &request);
     let mut pending = Vec::with_capacity(request.topics.len());
     let mut waiting: Vec<Waiting> = Vec::new();
+    // A request may name a hundred thousand partitions, one of them twice.
+    let mut places = BTreeSet::new();
     for asked in request.topics {
         let topic = match &refused {
             Some(refusal) => Err(refusal.clone()),
@@ -55,13 +58,14 @@ pub(super) async fn enqueue(
         for p in asked.partitions {
             let index = p.index;
             let first = match &topic {
-                Ok(topic) => first(ctx, call, topic, p, (backing.as_ref(), &waiting)),
+                Ok(topic) => first(ctx, call, topic, p, (backing.as_ref(), &places)),
                 Err(refusal) => First::Decided(Err(refusal.clone())),
             };
             let append = match first {
                 First::Decided(append) => append,
                 First::Waits(topic, index, batch) => {
                     let at = (pending.len(), partitions.len());
+                    places.insert(topic.partition_id(index));
                     waiting.push(Waiting {
                         at,
                         topic,
@@ -101,7 +105,7 @@ fn first(
     call: &Call,
     topic: &Arc<Topic>,
     partition: ProducePartition,
-    (backing, waiting): (Option<&Backing>, &[Waiting]),
+    (backing, waiting): (Option<&Backing>, &BTreeSet<PartitionId>),
 ) -> First {
     let own = |records: Bytes| match backing {
         Some(_) => records,
@@ -112,8 +116,8 @@ fn first(
         Err(refusal) => return First::Decided(Err(refusal)),
     };
     let index = PartitionIndex(partition.index);
-    let is_there = |w: &Waiting| (w.topic.id, w.index) == (topic.id, index);
-    if call.lane.refuses(topic.partition_id(index)) || waiting.iter().any(is_there) {
+    let id = topic.partition_id(index);
+    if call.lane.refuses(id) || waiting.contains(&id) {
         return First::Decided(Err(Refusal::of_code(ErrorCode::Overloaded)));
     }
     match ctx
