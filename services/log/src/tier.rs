@@ -6,7 +6,7 @@
 //! rows in memory ([`rows`]) and the footer indexes and chunks in bounded caches ([`objects`]).
 //!
 //! Per shard [`retain`] moves where partitions begin and takes out objects, and [`compact`] rewrites: what lies in objects of
-//! all partitions into objects of one, and compacted topics to the latest record of each key. Per process [`collect`]
+//! all partitions into objects of one, small ones into larger, and compacted topics to the latest record of each key. Per process [`collect`]
 //! deletes what was taken out.
 //!
 //! # Consistency
@@ -38,6 +38,7 @@ pub(crate) mod release;
 pub(crate) mod retain;
 pub(crate) mod rows;
 pub(crate) mod scan;
+pub(crate) mod squeeze;
 pub(crate) mod stream;
 pub(crate) mod swap;
 pub(crate) mod worker;

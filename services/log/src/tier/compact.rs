@@ -21,6 +21,7 @@ use super::draft::{CompactError, Job};
 use super::inventory::Inventory;
 use super::merge::merge;
 use super::retain::condemn_passed;
+use super::squeeze::squeeze;
 use crate::env::Env;
 use crate::shard::Shard;
 
@@ -95,7 +96,9 @@ async fn round(job: Job<'_>, topics: &Topics) -> Result<bool, CompactError> {
     if merged || cleaned.any {
         sweep(job).await?;
     }
-    Ok(merged || cleaned.more)
+    // What is left is too small for objects of single partitions.
+    let squeezed = squeeze(job).await?;
+    Ok(merged || squeezed || cleaned.more)
 }
 
 /// What a round did for compacted topics.

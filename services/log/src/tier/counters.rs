@@ -47,7 +47,7 @@ counters! {
     objects_deleted,
     /// Intents of past epochs that were cleared.
     orphans,
-    /// Objects of one partition that compaction made: one PUT each (more when its bytes make it a multipart upload).
+    /// Objects that compaction made: one PUT each (more when its bytes make it a multipart upload).
     compaction_puts,
     /// Their bytes: what was rewritten.
     compaction_put_bytes,

@@ -122,13 +122,7 @@ impl Draft {
     ) -> Result<(), CompactError> {
         let object = self.object;
         let outcome = self.put_and_commit(job, gone, end, clean).await;
-        if outcome.as_ref().is_err_and(|error| !error.is_loss())
-            && let Err(error) = abandon(job.env, job.ownership, object).await
-        {
-            // The next epoch collects it.
-            tracing::debug!(shard = %job.shard.id, "abandon {object}: {error}");
-        }
-        outcome
+        give_up_if_failed(job, object, outcome).await
     }
 
     async fn put_and_commit(
@@ -174,7 +168,41 @@ impl Draft {
     }
 }
 
-/// Replaces rows in the store, then for readers. T1: until the store says which, the same commit is run again and again.
+/// Leaves no object behind until the next epoch when its run failed.
+pub(crate) async fn give_up_if_failed(
+    job: Job<'_>,
+    object: ObjectId,
+    outcome: Result<(), CompactError>,
+) -> Result<(), CompactError> {
+    if outcome.as_ref().is_err_and(|error| !error.is_loss())
+        && let Err(error) = abandon(job.env, job.ownership, object).await
+    {
+        // The next epoch collects it.
+        tracing::debug!(shard = %job.shard.id, "abandon {object}: {error}");
+    }
+    outcome
+}
+
+/// T1: until the store says what became of a commit, the same is run again and again.
+pub(crate) async fn settle<F>(job: Job<'_>, run: impl Fn() -> F) -> Result<(), CompactError>
+where
+    F: Future<Output = Result<(), CommitError>>,
+{
+    let mut backoff = retries();
+    while let Err(error) = run().await {
+        match error {
+            CommitError::Store(error) if error.is_retriable() => {
+                count(&job.tier.counters.compaction_failures);
+                backoff.wait(&job.env.clock, &job.env.entropy).await;
+                still_owned(job.shard, job.ownership)?;
+            }
+            other => return Err(other.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Replaces rows in the store, then for readers.
 pub(crate) async fn commit(
     job: Job<'_>,
     partition: PartitionId,
@@ -193,17 +221,7 @@ pub(crate) async fn commit(
         new,
         not_before_ms: not_before(env, tier),
     };
-    let mut backoff = retries();
-    while let Err(error) = swap(env, ownership, change).await {
-        match error {
-            CommitError::Store(error) if error.is_retriable() => {
-                count(&tier.counters.compaction_failures);
-                backoff.wait(&env.clock, &env.entropy).await;
-                still_owned(shard, ownership)?;
-            }
-            other => return Err(other.into()),
-        }
-    }
+    settle(job, || swap(env, ownership, change)).await?;
     shard.cold.swap(partition, gone, Some(new));
     let taken_out = gone.iter().filter(|row| row.row.object != new.row.object);
     add(&tier.counters.objects_condemned, taken_out.count() as u64);

@@ -39,8 +39,7 @@ pub(crate) async fn merge(job: Job<'_>) -> Result<bool, CompactError> {
     if found.partitions.is_empty() || bytes / (found.partitions.len() as u64) < needed {
         return Ok(false);
     }
-    let window = config.compaction_memory_bytes / found.segments.len().max(1);
-    let window = window.clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX) as u64;
+    let window = window(job, found.segments.len());
     let mut streams = Vec::with_capacity(found.segments.len());
     for (segment, _) in &found.segments {
         streams.push(Stream::open(objects, segment.into(), window).await?);
@@ -49,6 +48,12 @@ pub(crate) async fn merge(job: Job<'_>) -> Result<bool, CompactError> {
         rewrite(job, &mut streams, *partition, loose).await?;
     }
     Ok(true)
+}
+
+/// Bytes of one GET when so many objects are read side by side.
+pub(super) fn window(job: Job<'_>, objects: usize) -> u64 {
+    let window = job.tier.config.compaction_memory_bytes / objects.max(1);
+    window.clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX) as u64
 }
 
 async fn rewrite(

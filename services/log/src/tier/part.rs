@@ -58,6 +58,11 @@ impl ColdPart {
         self.change(|rows| Some(rows.without(gone)));
     }
 
+    /// Replaces neighbours of all partitions by one.
+    pub(crate) fn squeeze(&self, gone: &[Level0], new: Option<Level0>) {
+        self.change(|rows| Some(rows.squeezed(gone, new)));
+    }
+
     /// Replaces some of a partition's own segments.
     pub(crate) fn swap(&self, partition: PartitionId, gone: &[Level1], new: Option<Level1>) {
         self.change(|rows| Some(rows.swapped(partition, gone, new)));

@@ -148,6 +148,15 @@ impl Rows {
         }
     }
 
+    /// With neighbours replaced by one that ends where they did. Idempotent.
+    pub(crate) fn squeezed(&self, gone: &[Level0], new: Option<Level0>) -> Self {
+        let mut rows = self.without(gone);
+        let known = |new: &Level0| rows.segments.contains(new);
+        rows.segments.extend(new.filter(|new| !known(new)));
+        rows.segments.sort_unstable_by_key(|segment| segment.end);
+        rows
+    }
+
     /// Without some segments.
     pub(crate) fn without(&self, gone: &[Level0]) -> Self {
         let kept = self.segments.iter().filter(|s| !gone.contains(s));

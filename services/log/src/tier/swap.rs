@@ -1,15 +1,15 @@
-//! The transactions that change a partition's own segments. Each begins with the owner's guard (J9) and is conditional on
+//! The transactions that replace segments. Each begins with the owner's guard (J9) and is conditional on
 //! the identity of the rows it replaces.
 
 use futures_util::FutureExt;
 use tidemark_lease::require;
-use tidemark_meta::keys::cold::{GarbageRow, PendingKey, condemn};
+use tidemark_meta::keys::cold::{GarbageRow, Level0Key, PendingKey, condemn};
 use tidemark_meta::keys::cold1::Level1Key;
 use tidemark_meta::{Mode, TransactError, Transaction, keys, transact};
 use tidemark_types::{ObjectId, Ownership, PartitionId};
 
 use super::commit::CommitError;
-use super::rows::Level1;
+use super::rows::{Level0, Level1};
 use crate::env::Env;
 
 type Run<T> = Result<T, TransactError<CommitError>>;
@@ -82,6 +82,64 @@ async fn swap_in(tx: &mut dyn Transaction, ownership: Ownership, swap: Swap<'_>)
         }
         keys::clear(tx, &pending);
     }
+    keys::put(tx, &key(&new), &new.row);
+    Ok(())
+}
+
+/// Replaces neighbours of level 0 by one whose LSN range is all of theirs, or by nothing when nothing of them is left to read.
+/// Idempotent as [`swap`].
+pub(crate) async fn squeeze(
+    env: &Env,
+    ownership: Ownership,
+    gone: &[Level0],
+    new: Option<Level0>,
+    not_before_ms: i64,
+) -> Result<(), CommitError> {
+    transact::<_, CommitError>(env.meta.as_ref(), &env.clock, &env.entropy, |tx| {
+        squeeze_in(tx, ownership, gone, new, not_before_ms).boxed()
+    })
+    .await?;
+    Ok(())
+}
+
+async fn squeeze_in(
+    tx: &mut dyn Transaction,
+    ownership: Ownership,
+    gone: &[Level0],
+    new: Option<Level0>,
+    not_before_ms: i64,
+) -> Run<()> {
+    require::<CommitError>(tx, &ownership).await?;
+    let key = |segment: &Level0| Level0Key {
+        shard: ownership.shard,
+        end: segment.end,
+    };
+    let mut left = 0;
+    for (order, segment) in (0u16..).zip(gone) {
+        if keys::get(tx, &key(segment), Mode::Serializable).await? != Some(segment.row) {
+            continue;
+        }
+        left += 1;
+        keys::clear(tx, &key(segment));
+        let row = GarbageRow {
+            object: segment.row.object,
+            not_before_ms,
+            again: false,
+        };
+        condemn(tx, order, &row);
+    }
+    // All are there, or this was done before; otherwise someone else was faster.
+    let Some(new) = new else {
+        return Ok(());
+    };
+    if left == 0 && keys::get(tx, &key(&new), Mode::Serializable).await? == Some(new.row) {
+        return Ok(());
+    }
+    let pending = PendingKey(new.row.object);
+    if left < gone.len() || keys::get(tx, &pending, Mode::Serializable).await?.is_none() {
+        return Err(TransactError::Refused(CommitError::Changed));
+    }
+    keys::clear(tx, &pending);
     keys::put(tx, &key(&new), &new.row);
     Ok(())
 }

@@ -194,6 +194,51 @@ async fn partitions_get_objects_of_their_own_and_read_byte_for_byte_as_before() 
     assert_eq!(bytes(&p, &topic, P0).await, before[0]);
 }
 
+/// A shard whose partitions take too little for objects of their own: neighbours become one object.
+#[tokio::test(start_paused = true)]
+async fn small_objects_of_all_partitions_become_one() {
+    let world = world(44, |config| {
+        config.object_bytes = 60_000;
+        config.merge_partition_bytes = u64::MAX;
+    });
+    let p = world.start().await;
+    let (topic, mut doomed) = (p.topic("t", 3).await, p.topic("doomed", 1).await);
+    let mut most = 0;
+    let shards = [ShardId(0), ShardId(1)];
+    for round in 0..30 {
+        fill(&p, &topic, round * 8, 8).await;
+        fill(&p, &doomed, round * 8, 8).await;
+        pause(8).await;
+        for shard in shards {
+            audit(&world, shard).await;
+            most = most.max(tiered(&world, shard).await.rows.len());
+        }
+        if round == 20 {
+            let gone = TopicRef::Name("doomed");
+            p.topics.delete(&TENANT, gone).await.unwrap();
+            doomed = p.topic("doomed", 1).await;
+        }
+    }
+    let counters = p.log.tier_counters();
+    assert!(counters.objects > 30 && most < 15, "{most}: {counters:?}");
+    assert!(counters.compaction_put_bytes < 5 * counters.object_bytes);
+    let mut before = Vec::new();
+    for index in (0..3).map(PartitionIndex) {
+        before.push(bytes(&p, &topic, index).await);
+        assert_eq!(p.read_all(&topic, index, 0).await.len(), 480);
+        assert_eq!(p.read_all(&topic, index, 211).await.len(), 269);
+    }
+    p.stop().await;
+    let p = world.start().await;
+    let topic = p.find("t").await;
+    for (index, before) in (0..).map(PartitionIndex).zip(before) {
+        assert_eq!(bytes(&p, &topic, index).await, before);
+    }
+    world.fill_disks(0);
+    pause(3_000).await;
+    no_litter(&world).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn retention_and_deletion_reach_own_objects_too() {
     let world = world(41, |_| {});

@@ -108,7 +108,7 @@ const TIER_COUNTERS: [Row<TierCounters>; 17] = [
     ),
     (
         "tidemark.compaction.puts",
-        "Objects of one partition that compaction wrote",
+        "Objects that compaction wrote",
         |c| c.compaction_puts,
     ),
     (
