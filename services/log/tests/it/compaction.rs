@@ -14,7 +14,7 @@ use tidemark_segment::{Covers, Index, verify};
 use tidemark_topics::{ConfigOp, Topic, TopicRef};
 use tidemark_types::{Offset, PartitionId, PartitionIndex, ShardId};
 
-use crate::tiering::{audit, bytes, fill, pause, tiered};
+use crate::tiering::{audit, bytes, fill, find, pause, tiered};
 use crate::world::{BASE_MS, P0, Process, TENANT, World, batches};
 
 fn world(seed: u64, change: impl FnOnce(&mut TierConfig)) -> World {
@@ -192,6 +192,37 @@ async fn partitions_get_objects_of_their_own_and_read_byte_for_byte_as_before() 
     pause(3_000).await;
     no_litter(&world).await;
     assert_eq!(bytes(&p, &topic, P0).await, before[0]);
+}
+
+/// Own objects cover what hot extents hold too: a reader that goes from the ones to the others misses nothing.
+#[tokio::test(start_paused = true)]
+async fn readers_go_on_from_own_objects_to_hot_extents() {
+    let world = world(45, |config| {
+        config.segment_bytes = 1_000_000;
+        config.merge_objects = (12, 40);
+    });
+    let p = world.start().await;
+    let topic = p.topic("t", 1).await;
+    fill(&p, &topic, 0, 80).await;
+    pause(10).await;
+    // From here on nothing is given up: what is compacted lies in both.
+    world.fill_disks(0);
+    for round in 2..6 {
+        fill(&p, &topic, round * 40, 40).await;
+        pause(8).await;
+        for from in (0..80 * i64::try_from(round).unwrap()).step_by(7) {
+            let read = p.read_all(&topic, P0, from).await;
+            let offsets: Vec<i64> = read.iter().map(|(offset, _)| *offset).collect();
+            let end = 80 * (i64::try_from(round).unwrap() + 1);
+            assert_eq!(offsets, (from..end).collect::<Vec<_>>());
+        }
+    }
+    let rows = level1(&world, topic.partition(P0).unwrap().shard).await;
+    let (local, _) = find(&p, &topic, OffsetSpec::EarliestLocal).await;
+    assert!(
+        rows.iter()
+            .any(|(key, row)| row.base.0 < local && key.end.0 > local)
+    );
 }
 
 /// A shard whose partitions take too little for objects of their own: neighbours become one object.

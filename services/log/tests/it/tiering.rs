@@ -119,7 +119,7 @@ pub(crate) async fn bytes(p: &Process, topic: &Arc<Topic>, index: PartitionIndex
     }
 }
 
-async fn find(p: &Process, topic: &Arc<Topic>, spec: OffsetSpec) -> (i64, i64) {
+pub(crate) async fn find(p: &Process, topic: &Arc<Topic>, spec: OffsetSpec) -> (i64, i64) {
     let isolation = Isolation::ReadUncommitted;
     let found = p.log.list_offset(&TENANT, topic, P0, spec, isolation).await;
     let found = found.unwrap();
