@@ -68,6 +68,7 @@ pub use mutation::Mutation;
 pub use offsets::{EpochEnd, ListedOffset, OffsetSpec, PartitionOffsets};
 pub use room::Room;
 pub use status::{LogStatus, ShardState, ShardStatus};
+pub use tier::audit::{Audit, AuditError, BadObject, Orphan, Uncovered, audit};
 pub use tier::config::TierConfig;
 pub use tier::counters::TierCounters;
 pub use truncate::TruncateError;

@@ -21,6 +21,7 @@
 //! Intent, put, commit: after a crash between them the next epoch makes the intent an orphan, and the collector clears
 //! it before it deletes (T1).
 
+pub(crate) mod audit;
 pub(crate) mod build;
 pub(crate) mod clean;
 pub(crate) mod collect;

@@ -23,7 +23,7 @@ mod s3;
 
 pub use all::Service;
 pub use descriptors::{fit, raise_limit};
-pub use fsck::{Checked, Damage, Fsck, Missing, Report, fsck};
+pub use fsck::{Audit, BadObject, Checked, Damage, Fsck, Missing, Orphan, Report, Uncovered, fsck};
 pub use repair::unclean_seal;
 
 /// Why a role did not start. Messages start with the verb and name the file, address or setting.

@@ -100,6 +100,70 @@ fn fsck_checks_what_it_can_reach_and_names_what_is_damaged() {
     assert!(said.contains("unclean-seal"), "{said}");
 }
 
+/// Files under a folder, by path.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn fsck_of_a_stopped_service_reads_every_object_and_names_what_is_gone_and_what_is_left_over() {
+    let data = tempfile::tempdir().unwrap();
+    let mut server = Server::start(data.path(), &[]);
+    server.create_topic("tiered", 1);
+    let objects = data.path().join("objects").join("cold");
+    // What a start finds is sealed, and so it moves to the object store.
+    for round in 0..3 {
+        ureq::post(server.url("/v1/topics/tiered/records"))
+            .send_json(json!({ "records": [{ "value": RECORD }] }))
+            .unwrap();
+        server.kill();
+        server.restart();
+        tidemark_compat::eventually("it is tiered", || {
+            objects.is_dir() && files(&objects).len() > round
+        });
+    }
+    assert!(server.terminate().success());
+    let report = found(&fsck(data.path(), &["--json"]));
+    assert_eq!(report["sound"], true, "{report}");
+    let held = files(&objects);
+    assert_eq!(report["cold"]["objects"], held.len(), "{report}");
+    assert_eq!(report["cold"]["orphans"], json!([]));
+
+    let stray = objects.join("00").join("stray");
+    std::fs::create_dir_all(stray.parent().unwrap()).unwrap();
+    std::fs::copy(&held[0], &stray).unwrap();
+    let long_ago = std::time::SystemTime::UNIX_EPOCH;
+    let file = std::fs::File::options().write(true).open(&stray).unwrap();
+    file.set_modified(long_ago).unwrap();
+    std::fs::remove_file(&held[1]).unwrap();
+    let damaged = fsck(data.path(), &["--json"]);
+    assert!(!damaged.status.success(), "{damaged:?}");
+    let report = found(&damaged);
+    let name = |path: &Path| {
+        let within = path.strip_prefix(data.path().join("objects")).unwrap();
+        within.to_str().unwrap().to_owned()
+    };
+    let bad = &report["cold"]["bad"];
+    let gone = json!([{ "object": name(&held[1]), "why": "it is not there" }]);
+    assert_eq!(*bad, gone, "{report}");
+    let orphans = report["cold"]["orphans"].as_array().unwrap();
+    assert_eq!(orphans.len(), 1, "{report}");
+    assert_eq!(orphans[0]["object"], name(&stray));
+    let table = fsck(data.path(), &[]);
+    let table = String::from_utf8_lossy(&table.stdout).into_owned();
+    assert!(table.contains("is named by nothing"), "{table}");
+}
+
 #[test]
 fn a_folder_without_a_log_is_refused_and_left_alone() {
     let data = tempfile::tempdir().unwrap();

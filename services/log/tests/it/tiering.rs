@@ -6,20 +6,17 @@ use std::time::Duration;
 use tidemark_blob::faulty::{Fault, Faults, Outage};
 use tidemark_blob::{BlobStore, List};
 use tidemark_log::{Isolation, OffsetSpec};
-use tidemark_meta::keys::cold::{GarbageKey, Level0Key, Level0Row, PendingKey, TierKey};
-use tidemark_meta::keys::extent::ExtentKey;
+use tidemark_meta::keys::cold::{GarbageKey, Level0Key, Level0Row, PendingKey};
 use tidemark_meta::{MetaStore, Mode, keys};
 use tidemark_records::{BatchBuilder, Compression};
-use tidemark_segment::{Index, verify};
 use tidemark_topics::Topic;
-use tidemark_types::{Coded, ErrorCode, Lsn, PartitionIndex, ShardId};
+use tidemark_types::{Coded, ErrorCode, PartitionIndex, ShardId};
 
 use crate::world::{BASE_MS, P0, Process, TENANT, World};
 
 /// What the store says lies in the object store.
 pub(crate) struct Tiered {
     pub(crate) rows: Vec<(Level0Key, Level0Row)>,
-    pub(crate) tiered: Lsn,
     pub(crate) pending: usize,
     pub(crate) garbage: usize,
 }
@@ -28,52 +25,24 @@ pub(crate) async fn tiered(world: &World, shard: ShardId) -> Tiered {
     let mut tx = world.store.begin();
     let (range, mode) = (Level0Key::of_shard(shard), Mode::Snapshot);
     let rows = keys::scan(tx.as_mut(), range, 10_000, mode).await.unwrap();
-    let tier = keys::get(tx.as_mut(), &TierKey(shard), mode).await.unwrap();
     let range = PendingKey::of_shard(shard);
     let pending = keys::scan::<PendingKey>(tx.as_mut(), range, 1_000, mode).await;
     let range = <GarbageKey as keys::Key>::all();
     let garbage = keys::scan::<GarbageKey>(tx.as_mut(), range, 1_000, mode).await;
     Tiered {
         rows,
-        tiered: tier.unwrap_or_default().tiered_lsn,
         pending: pending.unwrap().len(),
         garbage: garbage.unwrap().len(),
     }
 }
 
 /// Invariants 13 and 14 as far as rows and objects tell: every row's object is there, intact, and the rows and the
-/// retained extents cover the shard's LSNs without a gap.
-pub(crate) async fn audit(world: &World, shard: ShardId) {
-    let held = world.cold.as_ref().unwrap().objects.snapshot();
-    let Tiered { rows, tiered, .. } = tiered(world, shard).await;
-    let mut end = rows.first().map_or(Lsn(0), |(_, row)| row.first);
-    for (key, row) in &rows {
-        assert!(row.first >= end, "rows overlap at {end}");
-        end = key.end;
-        let name = format!("/{}", row.object);
-        let object = held.iter().find(|(k, _)| k.as_str().ends_with(&name));
-        let bytes = object.unwrap_or_else(|| panic!("{name} is gone")).1;
-        assert_eq!(bytes.len() as u64, row.bytes);
-        let at = usize::try_from(row.index_at).unwrap();
-        let index = Index::decode(&bytes[at..], row.index_at).unwrap();
-        for part in index.partitions() {
-            for (i, block) in part.blocks().iter().enumerate() {
-                let range = part.range(i..i + 1);
-                let range =
-                    usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
-                verify(block, &bytes[range]).unwrap();
-            }
-        }
-    }
-    assert!(end <= tiered);
-    let mut tx = world.store.begin();
-    let range = ExtentKey::of_shard(shard);
-    let extents = keys::scan::<ExtentKey>(tx.as_mut(), range, 10_000, Mode::Snapshot).await;
-    let first = extents.unwrap().first().unwrap().1.first;
-    assert!(
-        first <= tiered,
-        "extents begin at {first}, tiered is {tiered}"
-    );
+/// retained extents cover what is readable once.
+pub(crate) async fn audit(world: &World) {
+    let objects = &world.cold.as_ref().unwrap().objects;
+    let found = tidemark_log::audit(&world.store, objects, i64::MIN).await;
+    let found = found.unwrap();
+    assert!(found.is_sound(), "{found:?}");
 }
 
 pub(crate) async fn pause(seconds: u64) {
@@ -138,6 +107,64 @@ fn frames_held(world: &World) -> usize {
     extents.map(|extent| replica.frames(extent).len()).sum()
 }
 
+/// What a check of a stopped service says after each kind of damage, and only then.
+#[tokio::test(start_paused = true)]
+async fn an_audit_names_what_is_gone_damaged_uncovered_and_left_over() {
+    let world = World::tiered(1);
+    let p = world.start().await;
+    let topic = p.topic("t", 1).await;
+    fill(&p, &topic, 0, 150).await;
+    pause(5).await;
+    p.stop().await;
+    let objects = &world.cold.as_ref().unwrap().objects;
+    let audited = async |orphans_before_ms| {
+        let found = tidemark_log::audit(&world.store, objects, orphans_before_ms).await;
+        found.unwrap()
+    };
+    let shard = topic.partition(P0).unwrap().shard;
+    let rows = tiered(&world, shard).await.rows;
+    assert!(rows.len() > 3, "{rows:?}");
+    let whole = audited(i64::MAX).await;
+    assert!(whole.is_sound() && whole.orphans.is_empty(), "{whole:?}");
+    assert!(whole.objects >= rows.len() as u64 && whole.bytes > 0);
+
+    let key = |at: usize| {
+        let name = format!("/{}", rows[at].1.object);
+        let held = objects.snapshot();
+        held.into_keys()
+            .find(|k| k.as_str().ends_with(&name))
+            .unwrap()
+    };
+    let (rotten, gone) = (key(0), key(1));
+    assert!(objects.rot(&rotten, 60, 0x10), "a byte of its first block");
+    assert!(objects.lose(&gone));
+    let found = audited(i64::MAX).await;
+    let named: Vec<_> = found.bad.iter().map(|bad| bad.key.as_str()).collect();
+    assert_eq!(named, [rotten.as_str(), gone.as_str()]);
+    assert_eq!(found.bad[1].why, "it is not there");
+    assert!(!found.is_sound());
+
+    // A row that is gone leaves a gap behind the rows before it, and an object that no row names.
+    let unnamed = key(2);
+    let mut tx = world.store.begin();
+    keys::clear(tx.as_mut(), &rows[2].0);
+    tx.commit().await.unwrap();
+    let found = audited(i64::MAX).await;
+    assert!(
+        found
+            .uncovered
+            .iter()
+            .any(|u| u.why.contains("in no object")),
+        "{found:?}"
+    );
+    let orphans: Vec<_> = found.orphans.iter().map(|o| o.key.as_str()).collect();
+    assert_eq!(orphans, [unnamed.as_str()]);
+    assert!(
+        audited(i64::MIN).await.orphans.is_empty(),
+        "too young to say"
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_was_tiered_and_given_up_reads_byte_for_byte_as_before() {
     let world = World::tiered(1);
@@ -177,9 +204,7 @@ async fn what_was_tiered_and_given_up_reads_byte_for_byte_as_before() {
     );
     assert_eq!(all(&p).await, before);
     assert!(p.log.tier_counters().gets > 0);
-    for shard in [ShardId(0), ShardId(1)] {
-        audit(&world, shard).await;
-    }
+    audit(&world).await;
     // A restart knows all of it, and goes on.
     p.stop().await;
     let p = world.start().await;
@@ -221,7 +246,6 @@ async fn nothing_is_given_up_while_the_object_store_is_away_and_all_recovers() {
     let cold = world.cold.clone().unwrap();
     let p = world.start().await;
     let topic = p.topic("t", 1).await;
-    let shard = topic.partition(P0).unwrap().shard;
     cold.store
         .begin_outage(Outage::Unreachable, Some(Duration::from_secs(3_600)));
     fill(&p, &topic, 0, 100).await;
@@ -239,7 +263,7 @@ async fn nothing_is_given_up_while_the_object_store_is_away_and_all_recovers() {
     pause(2).await;
     p.append(&topic, &["v"]).await.unwrap();
     assert_eq!(p.read_all(&topic, P0, 0).await.len(), 201);
-    audit(&world, shard).await;
+    audit(&world).await;
 }
 
 /// T1 through everything at once: metadata commits that fail, vanish or land late, and an object store on a bad day.
@@ -286,11 +310,11 @@ async fn faults_everywhere_lose_nothing_and_leave_no_orphans() {
         pause(3_000).await;
         let mut live = 0;
         for shard in [ShardId(0), ShardId(1)] {
-            audit(&world, shard).await;
             let tiered = tiered(&world, shard).await;
             live += tiered.rows.len();
             assert_eq!((tiered.pending, tiered.garbage), (0, 0), "seed {seed}");
         }
+        audit(&world).await;
         let page = cold.objects.list(List::prefix("cold/")).await.unwrap();
         assert_eq!(page.objects.len(), live, "seed {seed}");
         drop(p);
@@ -319,7 +343,7 @@ async fn an_owner_that_dies_between_put_and_commit_leaves_an_orphan_that_is_coll
     // Anyone collects, the fenced process too.
     let orphans = [&p, &q].map(|one| one.log.tier_counters().orphans);
     assert_eq!(orphans.iter().sum::<u64>(), 1);
-    audit(&world, shard).await;
+    audit(&world).await;
     assert_eq!(q.read_all(&topic, P0, 0).await.len(), 120);
     drop(p);
 }

@@ -6,7 +6,7 @@ use tidemark_journal::{ExtentId, ExtentInfo, Inventory};
 
 use super::output::{array, cell};
 use super::{CliError, Output, settings};
-use crate::roles::{Checked, Fsck, fsck};
+use crate::roles::{Audit, Checked, Fsck, fsck};
 
 /// Checks the data folder and prints what it holds; fails when something is damaged.
 pub(super) fn run(matches: Option<&ArgMatches>, out: Output) -> Result<(), CliError> {
@@ -29,15 +29,18 @@ pub(super) fn run(matches: Option<&ArgMatches>, out: Output) -> Result<(), CliEr
         return Ok(());
     }
     let (ranges, extents) = (found.wal.damage.len(), found.damaged().count());
+    let cold = found.cold.as_ref();
     let cause = format!(
-        "{ranges} damaged ranges, {extents} damaged extents, {} that are not there as sealed",
-        found.missing.len()
+        "{ranges} damaged ranges, {extents} damaged extents, {} that are not there as sealed, {} objects gone or damaged, {} gaps",
+        found.missing.len(),
+        cold.map_or(0, |cold| cold.bad.len()),
+        cold.map_or(0, |cold| cold.uncovered.len()),
     );
     Err(CliError::local(
         "damaged",
         what,
         cause,
-        "Restore the disk if you can. `tidemark unclean-seal SHARD --accept-loss` opens a damaged shard without what is lost.",
+        "Restore the disk, or the objects, if you can. `tidemark unclean-seal SHARD --accept-loss` opens a damaged shard without what is lost.",
     ))
 }
 
@@ -62,8 +65,14 @@ fn summary(found: &Fsck) -> String {
         Checked::Rows(rows) => format!("{rows} extent rows in the metadata checked against it"),
         Checked::No(why) => format!("only the WAL was checked, not the metadata: {why}"),
     };
+    let cold = found.cold.as_ref().map_or_else(String::new, |cold| {
+        format!(
+            " · {} objects of {} bytes read whole, {} on their way",
+            cold.objects, cold.bytes, cold.passing
+        )
+    });
     format!(
-        "{} · node {} · {segments} segments, {free} free · {checked}",
+        "{} · node {} · {segments} segments, {free} free · {checked}{cold}",
         found.folder, found.wal.node
     )
 }
@@ -81,7 +90,21 @@ fn notes(found: &Fsck) -> Vec<String> {
         .chain(missing)
         .chain(unreferenced)
         .chain(foreign)
+        .chain(found.cold.iter().flat_map(cold_notes))
         .collect()
+}
+
+fn cold_notes(cold: &Audit) -> impl Iterator<Item = String> {
+    let bad = cold.bad.iter();
+    let bad = bad.map(|o| format!("object {}: {}", o.key, o.why));
+    let uncovered = cold.uncovered.iter();
+    let uncovered = uncovered.map(|u| format!("shard {}: {}", u.shard, u.why));
+    let orphans = cold.orphans.iter();
+    let orphans = orphans.map(|o| {
+        let (key, bytes) = (&o.key, o.bytes);
+        format!("object {key} of {bytes} bytes is named by nothing: it may be deleted")
+    });
+    bad.chain(uncovered).chain(orphans)
 }
 
 fn value(found: &Fsck) -> Value {
@@ -113,7 +136,26 @@ fn value(found: &Fsck) -> Value {
         "missing": missing,
         "unreferenced": found.unreferenced.iter().map(address).collect::<Vec<_>>(),
         "foreign": found.wal.foreign,
+        "cold": found.cold.as_ref().map(cold),
         "extents": extents,
+    })
+}
+
+fn cold(found: &Audit) -> Value {
+    let bad = found.bad.iter();
+    let uncovered = found.uncovered.iter();
+    let orphans = found.orphans.iter();
+    json!({
+        "objects": found.objects,
+        "bytes": found.bytes,
+        "passing": found.passing,
+        "bad": bad.map(|o| json!({ "object": o.key, "why": o.why })).collect::<Vec<_>>(),
+        "uncovered": uncovered
+            .map(|u| json!({ "shard": u.shard.0, "why": u.why }))
+            .collect::<Vec<_>>(),
+        "orphans": orphans
+            .map(|o| json!({ "object": o.key, "bytes": o.bytes }))
+            .collect::<Vec<_>>(),
     })
 }
 

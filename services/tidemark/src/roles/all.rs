@@ -68,7 +68,7 @@ impl Service {
         let layers = Layers::default();
         let base = parts::open_metadata(settings, &layers.meta).await?;
         let node = parts::open_log_node(settings, &base, &layers.wal).await?;
-        let objects = objects::open(settings, &base, &layers.wal).await?;
+        let objects = objects::open(settings, (&base.clock, &base.entropy), &layers.wal).await?;
         let meter = objects.meter;
         let core = start_log(settings, &layers.log, base, &node, objects.store).await?;
         super::metrics::observe(&core.log, &node);

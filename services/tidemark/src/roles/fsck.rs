@@ -2,26 +2,30 @@
 //!
 //! # Consistency
 //! The metadata folder is one process's: opened, it says that the service is stopped and keeps it so until the
-//! check is done, and every extent's row is held against the WAL. Beside a running service only the WAL is
-//! checked. A segment that is recycled under the check looks damaged, so damage counts if it is found each time.
+//! check is done, every extent's row is held against the WAL, and the rows of cold segments against the object store.
+//! Beside a running service only the WAL is checked. A segment that is recycled under the check looks damaged, so damage counts if it is found each time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidemark_journal::{ExtentId, ExtentInfo, Inventory};
+use tidemark_log::audit;
+pub use tidemark_log::{Audit, BadObject, Orphan, Uncovered};
 use tidemark_lognode::LogNode;
 pub use tidemark_lognode::{Damage, Report};
 use tidemark_meta::embedded::{Embedded, OpenError};
 use tidemark_meta::keys::extent::{ExtentKey, ExtentRow, ExtentState};
 use tidemark_meta::keys::{self, Key, Tag, prefix_range};
 use tidemark_meta::{MetaError, MetaStore, Mode};
-use tidemark_runtime::{Clock, Tasks};
+use tidemark_runtime::{Clock, Entropy, Tasks};
 use tidemark_types::{ExtentIdx, NodeId};
 
-use super::StartError;
+use super::{StartError, objects};
 use crate::config::{MetaEngine, Settings};
 
 /// Rows read per transaction.
 const PAGE: usize = 500;
+/// A put whose outcome was unknown may land this much later, ms.
+const PUT_MS_MAX: u128 = 3_600_000;
 /// Checks of a running node's WAL before damage is believed.
 const TRIES: usize = 3;
 
@@ -38,6 +42,8 @@ pub struct Fsck {
     pub missing: Vec<Missing>,
     /// Extents in the WAL that no row names; empty when the metadata was not checked.
     pub unreferenced: Vec<ExtentId>,
+    /// The object store against the metadata; `None` when that was not checked.
+    pub cold: Option<Audit>,
 }
 
 /// Whether the metadata was checked.
@@ -62,7 +68,8 @@ impl Fsck {
     /// Whether everything that was checked is whole.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        self.wal.damage.is_empty() && self.missing.is_empty() && self.damaged().next().is_none()
+        let wal = self.wal.damage.is_empty() && self.damaged().next().is_none();
+        wal && self.missing.is_empty() && self.cold.as_ref().is_none_or(Audit::is_sound)
     }
 
     /// The extents that cannot be read to their end.
@@ -71,10 +78,10 @@ impl Fsck {
     }
 }
 
-/// Checks every frame of the node's WAL, and every extent's row when the service is stopped.
+/// Checks every frame of the node's WAL, and when the service is stopped every extent's row and every object of the log.
 ///
 /// # Errors
-/// When there is no log node in the data folder, or its files or its metadata cannot be read.
+/// When there is no log node in the data folder, or its files, its metadata or the object store cannot be read.
 pub async fn fsck(settings: &Settings) -> Result<Fsck, StartError> {
     let tasks = Tasks::new();
     let opened = open_metadata(settings, &tasks)?;
@@ -91,11 +98,13 @@ pub async fn fsck(settings: &Settings) -> Result<Fsck, StartError> {
         metadata: Checked::Rows(0),
         missing: Vec::new(),
         unreferenced: Vec::new(),
+        cold: None,
     };
     match opened {
         Ok(store) => {
             let rows = rows(&store).await.map_err(StartError::of)?;
             compare(&mut found, &rows);
+            found.cold = Some(cold(settings, &store, &tasks).await?);
         }
         Err(why) => found.metadata = Checked::No(why),
     }
@@ -104,6 +113,23 @@ pub async fn fsck(settings: &Settings) -> Result<Fsck, StartError> {
         .await
         .map_err(StartError::of)?;
     Ok(found)
+}
+
+/// Holds the object store against the metadata.
+async fn cold(
+    settings: &Settings,
+    store: &dyn MetaStore,
+    tasks: &Tasks,
+) -> Result<Audit, StartError> {
+    let (clock, entropy) = (Clock::system(), Entropy::system());
+    let blob = objects::open(settings, (&clock, &entropy), tasks)
+        .await?
+        .store;
+    let grace_ms = settings.cold.grace.0.as_millis().saturating_add(PUT_MS_MAX);
+    let grace_ms = i64::try_from(grace_ms).unwrap_or(i64::MAX);
+    let before_ms = clock.wall_ms().saturating_sub(grace_ms);
+    let audited = audit(store, blob.as_ref(), before_ms).await;
+    audited.map_err(StartError::of)
 }
 
 /// The metadata of a stopped service, or why it cannot be looked at.

@@ -6,7 +6,6 @@ use std::time::Duration;
 use tidemark_blob::{BlobError, BlobMeter, BlobStore, Fs, List, Metered, RetryPolicy, Retrying};
 use tidemark_runtime::{Clock, Entropy, Tasks};
 
-use super::parts::Base;
 use super::{StartError, s3};
 use crate::config::{BlobEngine, Settings};
 
@@ -26,20 +25,19 @@ pub(super) struct Objects {
 /// When the settings are wrong in themselves: in words, with what to look at.
 pub(super) async fn open(
     settings: &Settings,
-    base: &Base,
+    (clock, entropy): (&Clock, &Entropy),
     tasks: &Tasks,
 ) -> Result<Objects, StartError> {
     let engine = match settings.blob.engine {
         BlobEngine::Fs => open_folder(settings).await?,
         BlobEngine::S3 => s3::open(&settings.blob, tasks).await?,
     };
-    let meter = BlobMeter::new(&base.clock);
+    let meter = BlobMeter::new(clock);
     let metered = Arc::new(Metered::new(engine, meter.clone()));
     let policy = RetryPolicy::default();
-    let store: Arc<dyn BlobStore> =
-        Arc::new(Retrying::new(metered, policy, &base.clock, &base.entropy));
+    let store: Arc<dyn BlobStore> = Arc::new(Retrying::new(metered, policy, clock, entropy));
     let (asked, stop) = (Arc::clone(&store), tasks.clone());
-    let (clock, entropy) = (base.clock.clone(), base.entropy.clone());
+    let (clock, entropy) = (clock.clone(), entropy.clone());
     tasks.spawn("object store check", async move {
         tokio::select! {
             biased;
@@ -90,7 +88,6 @@ pub(super) fn refused(error: &BlobError) -> StartError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::roles::parts;
 
     async fn refusal(change: impl FnOnce(&mut Settings)) -> String {
         let folder = tempfile::tempdir().unwrap();
@@ -98,8 +95,8 @@ mod tests {
         settings.node.data_dir = folder.path().to_owned();
         change(&mut settings);
         let tasks = Tasks::new();
-        let base = parts::open_metadata(&settings, &tasks).await.unwrap();
-        match open(&settings, &base, &tasks).await {
+        let ambient = (&Clock::system(), &Entropy::system());
+        match open(&settings, ambient, &tasks).await {
             Ok(_) => panic!("this store is unusable"),
             Err(refused) => refused.to_string(),
         }
@@ -177,8 +174,8 @@ mod tests {
             settings.blob.s3_endpoint = format!("http://{endpoint}");
             settings.blob.s3_path_style = true;
             let tasks = Tasks::new();
-            let base = parts::open_metadata(&settings, &tasks).await.unwrap();
-            let opened = open(&settings, &base, &tasks).await.unwrap();
+            let ambient = (&Clock::system(), &Entropy::system());
+            let opened = open(&settings, ambient, &tasks).await.unwrap();
             let trouble = loop {
                 match opened.meter.trouble() {
                     Some(trouble) => break trouble,
@@ -195,8 +192,8 @@ mod tests {
         let mut settings = Settings::default();
         settings.node.data_dir = folder.path().to_owned();
         let tasks = Tasks::new();
-        let base = parts::open_metadata(&settings, &tasks).await.unwrap();
-        open(&settings, &base, &tasks).await.unwrap();
+        let opened = open(&settings, (&Clock::system(), &Entropy::system()), &tasks).await;
+        opened.unwrap();
         assert!(folder.path().join("objects").is_dir());
     }
 }
