@@ -28,6 +28,10 @@ pub enum Mutation {
     NoReappend,
     /// A frame counts as committed once one replica has it.
     AckQuorumOne,
+    /// An extent is given up whatever `tiered_lsn` says.
+    ReleaseUntiered,
+    /// J12: an extent is given up though no later one has a committed checkpoint.
+    ReleaseBeforeCheckpoint,
 }
 
 /// Whether `which` is the mutation in force.

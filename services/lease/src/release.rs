@@ -4,7 +4,7 @@
 //! The rows go first, in the transaction that decides; then the log nodes forget the frames. A crash in between leaves
 //! frames that no row names: they lie before the first retained extent, and the next release or takeover forgets them.
 
-use tidemark_journal::{Release, ReplicaError};
+use tidemark_journal::{Mutation, Release, ReplicaError};
 use tidemark_meta::keys::cold::{TierKey, TierRow};
 use tidemark_meta::keys::extent::{ExtentKey, ExtentRow, ExtentState};
 use tidemark_meta::{Mode, TransactError, Transaction, keys, transact};
@@ -26,7 +26,7 @@ pub(crate) async fn release(
         inner.store.as_ref(),
         &inner.clock,
         &inner.entropy,
-        move |tx| Box::pin(clear_rows(tx, ownership, last)),
+        move |tx| Box::pin(clear_rows(tx, ownership, last, inner.config.mutation)),
     )
     .await?;
     inner.note_commit();
@@ -39,6 +39,7 @@ async fn clear_rows(
     tx: &mut dyn Transaction,
     ownership: Ownership,
     last: Option<ExtentIdx>,
+    mutation: Option<Mutation>,
 ) -> Result<ExtentIdx, TransactError<NotOwner>> {
     require::<NotOwner>(tx, &ownership).await?;
     let shard = ownership.shard;
@@ -50,7 +51,9 @@ async fn clear_rows(
     let before = checkpoint.map_or(ExtentIdx(0), |(key, _)| key.index);
     let goes = |key: &ExtentKey, row: &ExtentRow| {
         let asked = last.is_some_and(|last| key.index <= last);
-        asked && key.index < before && is_tiered(row, tiered)
+        let later = key.index < before || mutation == Some(Mutation::ReleaseBeforeCheckpoint);
+        let tiered = is_tiered(row, tiered) || mutation == Some(Mutation::ReleaseUntiered);
+        asked && later && tiered
     };
     for (key, row) in &rows {
         if !goes(key, row) {

@@ -14,4 +14,16 @@ pub enum Mutation {
     DedupBeforeData,
     /// K1: the end of the log is claimed without proof.
     UnprovenEnd,
+    /// Extents are given up before they are tiered; with the journal's mutation of that name.
+    ReleaseUntiered,
+    /// A cold segment is committed without the lease and without its intent (T1).
+    UnconditionalCommit,
+    /// The object of an intent in flight is deleted, and its intent stays (T1).
+    CollectInFlight,
+    /// An object is condemned while its row stays (invariant 13).
+    CondemnLive,
+    /// Where a partition begins is stored whatever its row says (K3).
+    StartMovedBack,
+    /// A takeover does not ask where partitions begin (K3).
+    ForgottenStart,
 }

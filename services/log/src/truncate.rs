@@ -7,6 +7,7 @@ use tidemark_meta::{MetaError, Mode, TransactError, Transaction, keys, transact}
 use tidemark_topics::Topic;
 use tidemark_types::{Coded, ErrorCode, Offset, Ownership, PartitionId, PartitionIndex};
 
+use crate::Mutation;
 use crate::env::Env;
 use crate::error::ReadError;
 use crate::shard::Shard;
@@ -47,7 +48,8 @@ pub(crate) async fn raise(
 ) -> Result<(), TruncateError> {
     for some in starts.chunks(ROWS_MAX) {
         transact::<_, NotOwner>(env.meta.as_ref(), &env.clock, &env.entropy, |tx| {
-            raise_rows(tx, ownership, some).boxed()
+            let back = env.config.breaks(Mutation::StartMovedBack);
+            raise_rows(tx, ownership, some, back).boxed()
         })
         .await
         .map_err(|error| match error {
@@ -98,13 +100,14 @@ async fn raise_rows(
     tx: &mut dyn Transaction,
     ownership: Ownership,
     starts: &[(PartitionId, Offset)],
+    back: bool,
 ) -> Result<(), TransactError<NotOwner>> {
     require::<NotOwner>(tx, &ownership).await?;
     for (partition, start) in starts {
         let key = PartitionKey(*partition);
         // A topic that was deleted meanwhile has no row: nothing is to be moved.
         let row = keys::get(tx, &key, Mode::Serializable).await?;
-        if let Some(mut row) = row.filter(|row| row.log_start < *start) {
+        if let Some(mut row) = row.filter(|row| row.log_start < *start || back) {
             row.log_start = *start;
             keys::put(tx, &key, &row);
         }

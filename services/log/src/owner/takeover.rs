@@ -114,7 +114,10 @@ async fn begin(
     } else {
         state.sorted().into_iter().map(|(id, _)| id).collect()
     };
-    let starts = starts::of(store, &ids).await?;
+    let mut starts = starts::of(store, &ids).await?;
+    if env.config.breaks(Mutation::ForgottenStart) {
+        starts.clear();
+    }
     for (id, end, start) in state.begin_at(&starts) {
         tracing::warn!(%shard, partition = %id, "begin at offset {start}: the log ends at {end}, its end was lost");
     }

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::Tier;
 use super::counters::count;
 use super::objects::object_key;
+use crate::Mutation;
 use crate::env::Env;
 
 /// Rows read in one transaction.
@@ -99,6 +100,12 @@ async fn orphans(env: &Env, tier: &Tier, shard: ShardId) -> Result<(), CollectEr
     let Some(epoch) = row.map(|row| row.epoch) else {
         return Ok(());
     };
+    if env.config.breaks(Mutation::CollectInFlight) {
+        for (key, _) in &pending {
+            let name = object_key(key.0).map_err(BlobError::from)?;
+            tier.objects.store().delete(&name).await?;
+        }
+    }
     for (key, _) in pending.iter().filter(|(key, _)| key.0.epoch < epoch) {
         let not_before_ms = env.clock.wall_ms();
         let store = env.meta.as_ref();

@@ -9,6 +9,7 @@ use tidemark_meta::{MetaError, Mode, TransactError, Transaction, keys, transact}
 use tidemark_types::{Lsn, ObjectId, Ownership};
 
 use super::rows::Level0;
+use crate::Mutation;
 use crate::env::Env;
 
 /// Objects condemned in one transaction at the most.
@@ -66,7 +67,8 @@ pub(crate) async fn advance(
     segment: Option<Level0>,
 ) -> Result<(), CommitError> {
     transact::<_, CommitError>(env.meta.as_ref(), &env.clock, &env.entropy, |tx| {
-        advance_in(tx, ownership, (first, end), segment).boxed()
+        let lenient = env.config.breaks(Mutation::UnconditionalCommit);
+        advance_in(tx, ownership, (first, end), segment, lenient).boxed()
     })
     .await?;
     Ok(())
@@ -77,8 +79,11 @@ async fn advance_in(
     ownership: Ownership,
     (first, end): (Lsn, Lsn),
     segment: Option<Level0>,
+    lenient: bool,
 ) -> Run<()> {
-    require::<CommitError>(tx, &ownership).await?;
+    if !lenient {
+        require::<CommitError>(tx, &ownership).await?;
+    }
     let key = TierKey(ownership.shard);
     let stored = keys::get(tx, &key, Mode::Serializable).await?;
     let tiered = stored.unwrap_or_default().tiered_lsn;
@@ -93,7 +98,7 @@ async fn advance_in(
         let pending = PendingKey(row.object);
         // T1: an intent that the collector cleared must not be committed: the object may be gone.
         let intent = keys::get(tx, &pending, Mode::Serializable).await?;
-        if intent.is_none() {
+        if intent.is_none() && !lenient {
             return Err(TransactError::Refused(CommitError::Changed));
         }
         keys::clear(tx, &pending);
@@ -113,7 +118,8 @@ pub(crate) async fn remove(
     not_before_ms: i64,
 ) -> Result<(), CommitError> {
     transact::<_, CommitError>(env.meta.as_ref(), &env.clock, &env.entropy, |tx| {
-        remove_in(tx, ownership, segments, not_before_ms).boxed()
+        let lives = env.config.breaks(Mutation::CondemnLive);
+        remove_in(tx, ownership, segments, not_before_ms, lives).boxed()
     })
     .await?;
     Ok(())
@@ -124,6 +130,7 @@ async fn remove_in(
     ownership: Ownership,
     segments: &[Level0],
     not_before_ms: i64,
+    lives: bool,
 ) -> Run<()> {
     require::<CommitError>(tx, &ownership).await?;
     for (order, segment) in (0u16..).zip(segments) {
@@ -133,7 +140,9 @@ async fn remove_in(
         };
         let stored = keys::get(tx, &key, Mode::Serializable).await?;
         if stored.is_some_and(|row| row.object == segment.row.object) {
-            keys::clear(tx, &key);
+            if !lives {
+                keys::clear(tx, &key);
+            }
             let row = GarbageRow {
                 object: segment.row.object,
                 not_before_ms,

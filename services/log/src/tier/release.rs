@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::Tier;
 use super::counters::add;
 use super::pressure::{Level, look};
+use crate::Mutation;
 use crate::env::Env;
 use crate::shard::Shard;
 
@@ -87,7 +88,9 @@ async fn release_some(env: &Env, tier: &Tier, shard: &Shard, ownership: Ownershi
     let extents = shard.readables().extents;
     // The newest one is open, and what a takeover needs is never given up: the store decides that (J1, J12).
     let sealed = extents.len().saturating_sub(1);
-    let may_go = extents[..sealed].iter().take_while(|e| e.end() <= tiered);
+    let untiered = env.config.breaks(Mutation::ReleaseUntiered);
+    let may_go = extents[..sealed].iter();
+    let may_go = may_go.take_while(|e| e.end() <= tiered || untiered);
     let Some(last) = may_go.take(STEP).last().map(|e| e.extent.id.index) else {
         return Released::Nothing;
     };

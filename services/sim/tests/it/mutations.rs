@@ -1,8 +1,8 @@
 //! Each rule left out is noticed (PROTOCOL, last section): some seed violates what the rule is there for, by name, and
 //! the same seed passes without. A run goes on until that harm shows, whatever else it violates.
 //!
-//! Not here: releases (before tiering, before a later checkpoint, a fence that dies with its extent), since nothing is
-//! released before tiering; `services/lease/tests/it/mutations.rs` shows the fence over log nodes in memory. An ack
+//! Not here: a fence that dies with its extent; `services/lease/tests/it/mutations.rs` shows it over log nodes in memory.
+//! A collection without grace: readers find the rows again when an object is gone (O3), so it does no harm here. An ack
 //! of another epoch's append (J3) cannot come from this log node, which answers each request by itself:
 //! `journal`'s writer tests show it. A torn tail that is cut below a mark (J5) is in `damage`.
 
@@ -32,6 +32,7 @@ const SOUND: Broken = Broken {
 fn noticed(first: u64, broken: Broken) {
     let sound = Broken {
         copies: broken.copies,
+        cold: broken.cold,
         ..SOUND
     };
     let harm = |seed| {
@@ -73,6 +74,15 @@ const fn flaw(flaw: Flaw, copies: usize, harm: &'static [Invariant]) -> Broken {
     }
 }
 
+const fn cold(log: Log, harm: &'static [Invariant]) -> Broken {
+    Broken {
+        log: Some(log),
+        cold: Some(true),
+        harm,
+        ..SOUND
+    }
+}
+
 macro_rules! noticed {
     ($($name:ident: $first:expr, $broken:expr;)*) => {$(
         #[test]
@@ -105,6 +115,19 @@ noticed! {
     stale_tickets_after_a_roll: 0, log(Log::StaleTickets, LOST);
     dedup_state_before_data: 0, log(Log::DedupBeforeData, LOST);
     unproven_end: 0, log(Log::UnprovenEnd, &[NoRegress]);
+    release_before_tier: 0, Broken {
+        journal: Some(Journal::ReleaseUntiered),
+        ..cold(Log::ReleaseUntiered, &[Covered])
+    };
+    release_before_a_later_checkpoint: 0, Broken {
+        cold: Some(true),
+        ..journal(Journal::ReleaseBeforeCheckpoint, 1, &[Covered])
+    };
+    commit_of_a_cleared_intent: 0, cold(Log::UnconditionalCommit, &[ReferencedExists]);
+    collection_of_an_intent_in_flight: 0, cold(Log::CollectInFlight, &[ReferencedExists]);
+    condemned_while_live: 0, cold(Log::CondemnLive, &[ReferencedExists]);
+    log_start_moved_back: 0, cold(Log::StartMovedBack, &[NoRegress]);
+    log_start_forgotten: 0, cold(Log::ForgottenStart, &[NoRegress]);
     // J12: a piece of a checkpoint passes for the whole.
     checkpoint_without_its_end: 0, Broken {
         journal: Some(Journal::PartialCheckpoint),
