@@ -38,6 +38,8 @@ pub struct Broken {
     pub copies: Option<usize>,
     /// Whether the log's older part moves to an object store, in place of the seed's choice.
     pub cold: Option<bool>,
+    /// The log nodes' disks hold so little that takeovers in a row may fill them for good.
+    pub tight: bool,
     /// What the broken rule does harm to. A run goes on until one of these is violated, whatever else is; empty: any.
     pub harm: &'static [Invariant],
 }

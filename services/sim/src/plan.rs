@@ -145,7 +145,8 @@ impl Plan {
         }
         if broken.cold.unwrap_or_else(|| one_in(2)) {
             plan.node.segment_bytes = 16 << (10 + entropy.below(2));
-            plan.node.disk_bytes_max = plan.node.segment_bytes * (18 + entropy.below(12));
+            let least = if broken.tight { 18 } else { 40 };
+            plan.node.disk_bytes_max = plan.node.segment_bytes * (least + entropy.below(12));
             // As the binary does: open extents leave room for what is on its way to the object store.
             let share = plan.node.disk_bytes_max / u64::from(plan.shards) / 4;
             plan.roll_bytes = plan.roll_bytes.min(share);

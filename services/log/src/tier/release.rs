@@ -30,8 +30,10 @@ pub(crate) async fn run(
     let work = async {
         // Under which ownership the log nodes hold nothing that was given up.
         let mut swept: Option<Ownership> = None;
+        // The open extent before which nothing is left.
+        let mut emptied: Option<ExtentIdx> = None;
         loop {
-            let pause = step(&env, &tier, &shard, &mut swept).await;
+            let pause = step(&env, &tier, &shard, (&mut swept, &mut emptied)).await;
             tokio::select! {
                 biased;
                 () = shard.cold.released.notified() => {}
@@ -46,7 +48,12 @@ pub(crate) async fn run(
     }
 }
 
-async fn step(env: &Env, tier: &Tier, shard: &Shard, swept: &mut Option<Ownership>) -> Duration {
+async fn step(
+    env: &Env,
+    tier: &Tier,
+    shard: &Shard,
+    (swept, emptied): (&mut Option<Ownership>, &mut Option<ExtentIdx>),
+) -> Duration {
     let Ok(ownership) = shard.ownership() else {
         return CALM;
     };
@@ -63,10 +70,13 @@ async fn step(env: &Env, tier: &Tier, shard: &Shard, swept: &mut Option<Ownershi
     }
     let mut level = look(env, shard);
     while level > Level::Calm {
-        match release_some(env, tier, shard, ownership).await {
+        match release_some(env, tier, shard, ownership, emptied).await {
             Released::Nothing => break,
             Released::Some => {}
-            Released::NotForgotten => *swept = None,
+            Released::NotForgotten => {
+                *swept = None;
+                break;
+            }
         }
         level = look(env, shard);
     }
@@ -83,7 +93,13 @@ enum Released {
 }
 
 /// Gives up the oldest extents that may go.
-async fn release_some(env: &Env, tier: &Tier, shard: &Shard, ownership: Ownership) -> Released {
+async fn release_some(
+    env: &Env,
+    tier: &Tier,
+    shard: &Shard,
+    ownership: Ownership,
+    emptied: &mut Option<ExtentIdx>,
+) -> Released {
     let tiered = shard.cold.rows().tiered;
     let extents = shard.readables().extents;
     // The newest one is open, and what a takeover needs is never given up: the store decides that (J1, J12).
@@ -91,7 +107,17 @@ async fn release_some(env: &Env, tier: &Tier, shard: &Shard, ownership: Ownershi
     let untiered = env.config.breaks(Mutation::ReleaseUntiered);
     let may_go = extents[..sealed].iter();
     let may_go = may_go.take_while(|e| e.end() <= tiered || untiered);
-    let Some(last) = may_go.take(STEP).last().map(|e| e.extent.id.index) else {
+    let count = may_go.take(STEP).count();
+    let Some(kept) = extents.get(count).map(|e| e.extent.id.index) else {
+        return Released::Nothing;
+    };
+    // What no reader knows of goes too: extents without data, such as takeovers leave that found the disk full. Behind the
+    // last data there are only these, and as long as they hold space nothing is written that would let them go later.
+    let only_open = sealed == 0 && tiered >= extents[0].extent.first;
+    if count == 0 && (!only_open || *emptied == Some(kept)) {
+        return Released::Nothing;
+    }
+    let Some(last) = kept.0.checked_sub(1).map(ExtentIdx) else {
         return Released::Nothing;
     };
     let first = match env.leases.release_extents(&ownership, Some(last)).await {
@@ -104,11 +130,14 @@ async fn release_some(env: &Env, tier: &Tier, shard: &Shard, ownership: Ownershi
     // Readers first: who still holds an older list reads again (`read::scan`).
     let gone = retain_from(shard, first);
     let forgotten = env.leases.forget_extents(&ownership, first).await;
+    if only_open && first >= kept {
+        *emptied = Some(kept);
+    }
     add(&tier.counters.extents_released, gone);
     match gone {
+        _ if !forgotten => Released::NotForgotten,
         0 => Released::Nothing,
-        _ if forgotten => Released::Some,
-        _ => Released::NotForgotten,
+        _ => Released::Some,
     }
 }
 

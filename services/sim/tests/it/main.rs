@@ -3,4 +3,5 @@
 mod a_seed_decides_everything;
 mod damage;
 mod mutations;
+mod named;
 mod seeds;

@@ -25,6 +25,7 @@ const SOUND: Broken = Broken {
     flaw: None,
     copies: None,
     cold: Some(false),
+    tight: false,
     harm: &[],
 };
 
@@ -33,6 +34,7 @@ fn noticed(first: u64, broken: Broken) {
     let sound = Broken {
         copies: broken.copies,
         cold: broken.cold,
+        tight: broken.tight,
         ..SOUND
     };
     let harm = |seed| {
@@ -78,6 +80,7 @@ const fn cold(log: Log, harm: &'static [Invariant]) -> Broken {
     Broken {
         log: Some(log),
         cold: Some(true),
+        tight: true,
         harm,
         ..SOUND
     }
@@ -121,6 +124,7 @@ noticed! {
     };
     release_before_a_later_checkpoint: 0, Broken {
         cold: Some(true),
+        tight: true,
         ..journal(Journal::ReleaseBeforeCheckpoint, 1, &[Covered])
     };
     commit_of_a_cleared_intent: 0, cold(Log::UnconditionalCommit, &[ReferencedExists]);

@@ -2,7 +2,7 @@
 
 use tidemark_sim::{Broken, run};
 
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 500;
 /// Tests that share the seeds, so that they run beside each other.
 const SHARES: u64 = 4;
 
