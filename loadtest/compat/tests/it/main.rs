@@ -6,6 +6,7 @@
 
 mod attack;
 mod clients;
+mod cold;
 mod crash;
 mod damage;
 mod fields;
