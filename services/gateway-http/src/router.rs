@@ -27,12 +27,12 @@ struct Described;
 
 /// Routes that hold a place among the requests in work.
 fn bounded() -> OpenApiRouter<Ctx> {
-    use handlers::{groups, produce, read, reset, topic, topics};
+    use handlers::{groups, produce, read, reset, topic, topics, truncate};
     OpenApiRouter::new()
         .routes(routes!(topics::list, topics::create))
         .routes(routes!(topic::describe, topic::delete, topic::patch))
         .routes(routes!(produce::produce))
-        .routes(routes!(read::read))
+        .routes(routes!(read::read, truncate::delete_records))
         .routes(routes!(groups::list))
         .routes(routes!(groups::describe, groups::delete))
         .routes(routes!(groups::offsets, reset::reset))

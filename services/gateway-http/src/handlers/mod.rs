@@ -14,6 +14,7 @@ pub(crate) mod reset;
 pub(crate) mod service;
 pub(crate) mod topic;
 pub(crate) mod topics;
+pub(crate) mod truncate;
 
 /// The topic of that name.
 async fn find(ctx: &Ctx, name: &str) -> Result<Arc<Topic>, Problem> {

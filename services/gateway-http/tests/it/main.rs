@@ -16,4 +16,5 @@ mod server;
 mod service;
 mod streams;
 mod topics;
+mod truncate;
 mod world;

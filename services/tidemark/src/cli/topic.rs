@@ -47,6 +47,20 @@ pub(super) enum TopicCommand {
         /// The topic's name.
         name: String,
     },
+    /// Delete a partition's oldest records.
+    DeleteRecords {
+        /// The topic's name.
+        name: String,
+        /// The partition.
+        #[arg(short, long)]
+        partition: i32,
+        /// Those below this offset.
+        #[arg(short, long, required_unless_present = "all")]
+        before: Option<u64>,
+        /// All that are committed now.
+        #[arg(long, conflicts_with = "before")]
+        all: bool,
+    },
 }
 
 /// Splits `name=value`.
@@ -102,6 +116,19 @@ pub(super) fn run(command: &TopicCommand, api: &Api, out: Output) -> Result<(), 
         }
         TopicCommand::Delete { name } => {
             out.done(&api.delete(&path(name))?, &format!("deleted topic {name}"))
+        }
+        TopicCommand::DeleteRecords {
+            name,
+            partition,
+            before,
+            ..
+        } => {
+            let which = before.map_or("all=true".to_owned(), |before| format!("before={before}"));
+            let path = format!("{}/partitions/{partition}/records?{which}", path(name));
+            let deleted = api.delete(&path)?;
+            let log_start = cell(&deleted["log_start"]);
+            let done = format!("partition {partition} of {name} begins at offset {log_start}");
+            out.done(&deleted, &done)
         }
     }
 }
