@@ -99,9 +99,8 @@ impl ConfigType {
 pub enum Effect {
     /// It does what Kafka's documentation says.
     Honoured,
-    /// It is kept, and applied by background work on cold segments once tiering is there; until then nothing
-    /// is removed.
-    OnceTiered,
+    /// Background work applies it to what has been tiered; what is only hot yet is left alone.
+    ToColdSegments,
     /// It tunes a mechanism that this service does not have; kept and shown, without effect on what clients see.
     None,
 }
@@ -112,9 +111,7 @@ impl Effect {
     pub const fn note(self) -> &'static str {
         match self {
             Self::Honoured => "Honoured.",
-            Self::OnceTiered => {
-                "Kept now, applied once cold segments exist (tiering); until then nothing is removed."
-            }
+            Self::ToColdSegments => "Applied to what has been tiered, by background work.",
             Self::None => "Accepted for compatibility, without effect here.",
         }
     }

@@ -5,7 +5,7 @@ use tidemark_types::limits::BATCH_BYTES_MAX;
 use super::spec::{ConfigSpec, ConfigType, Effect};
 use super::value::Rule;
 use ConfigType::{Boolean, Double, Int, List, Long, String};
-use Effect::{Honoured, None, OnceTiered};
+use Effect::{Honoured, None, ToColdSegments};
 
 const INT_MAX: i64 = i32::MAX as i64;
 const LONG_MAX: i64 = i64::MAX;
@@ -27,7 +27,7 @@ macro_rules! table {
 
 /// In the order of their names.
 static TABLE: &[ConfigSpec] = table! {
-    "cleanup.policy" ("log.cleanup.policy") List = "delete", Rule::Elements(&["compact", "delete"]), OnceTiered,
+    "cleanup.policy" ("log.cleanup.policy") List = "delete", Rule::Elements(&["compact", "delete"]), ToColdSegments,
         "What happens to old records: 'delete' removes them by time or size, 'compact' keeps the latest value of each key; both may be given.";
     "compression.gzip.level" ("compression.gzip.level") Int = "-1", Rule::RangeOr { min: 1, max: 9, or: -1 }, None,
         "The gzip level of recompression by the server. Batches are never recompressed here.";
@@ -38,7 +38,7 @@ static TABLE: &[ConfigSpec] = table! {
         "The codec that the server would recompress to. Here every batch is kept as its producer compressed it, as with 'producer'.";
     "compression.zstd.level" ("compression.zstd.level") Int = "3", at_least(-131_072, 22), None,
         "The zstd level of recompression by the server. Batches are never recompressed here.";
-    "delete.retention.ms" ("log.cleaner.delete.retention.ms") Long = "86400000", at_least(0, LONG_MAX), OnceTiered,
+    "delete.retention.ms" ("log.cleaner.delete.retention.ms") Long = "86400000", at_least(0, LONG_MAX), ToColdSegments,
         "How long tombstones stay readable in a compacted topic.";
     "file.delete.delay.ms" ("log.segment.delete.delay.ms") Long = "60000", at_least(0, LONG_MAX), None,
         "How long a broker keeps a deleted segment's file.";
@@ -56,7 +56,7 @@ static TABLE: &[ConfigSpec] = table! {
         "How many bytes of tiered data stay on local disks. Here the disk budget of the log nodes decides.";
     "local.retention.ms" ("log.local.retention.ms") Long = "-2", at_least(-2, LONG_MAX), None,
         "How long tiered data stays on local disks. Here the disk budget of the log nodes decides.";
-    "max.compaction.lag.ms" ("log.cleaner.max.compaction.lag.ms") Long = LONG_MAX_TEXT, at_least(1, LONG_MAX), OnceTiered,
+    "max.compaction.lag.ms" ("log.cleaner.max.compaction.lag.ms") Long = LONG_MAX_TEXT, at_least(1, LONG_MAX), ToColdSegments,
         "The longest time a record of a compacted topic stays out of compaction.";
     "max.message.bytes" ("message.max.bytes") Int = "1048588", at_least(0, BATCH_BYTES_MAX as i64), Honoured,
         "The largest record batch that may be appended, after compression, in bytes. The service's bound is 64 MiB.";
@@ -66,9 +66,9 @@ static TABLE: &[ConfigSpec] = table! {
         "How far a CreateTime timestamp may lie in the past of the server's clock.";
     "message.timestamp.type" ("log.message.timestamp.type") String = "CreateTime", Rule::OneOf(&["CreateTime", "LogAppendTime"]), Honoured,
         "Whether records carry the producer's timestamp or the time of their append.";
-    "min.cleanable.dirty.ratio" ("log.cleaner.min.cleanable.ratio") Double = "0.5", Rule::Fraction, OnceTiered,
+    "min.cleanable.dirty.ratio" ("log.cleaner.min.cleanable.ratio") Double = "0.5", Rule::Fraction, ToColdSegments,
         "The share of a log that must be uncompacted before compaction runs.";
-    "min.compaction.lag.ms" ("log.cleaner.min.compaction.lag.ms") Long = "0", at_least(0, LONG_MAX), OnceTiered,
+    "min.compaction.lag.ms" ("log.cleaner.min.compaction.lag.ms") Long = "0", at_least(0, LONG_MAX), ToColdSegments,
         "The shortest time a record of a compacted topic stays out of compaction.";
     "min.insync.replicas" ("min.insync.replicas") Int = "1", at_least(1, INT_MAX), None,
         "How many replicas must have a record before it is acknowledged. Here the topic's durability class decides (tidemark.durability).";
@@ -80,9 +80,9 @@ static TABLE: &[ConfigSpec] = table! {
         "Whether to delete remote data when remote storage is disabled.";
     "remote.storage.enable" ("remote.storage.enable") Boolean = "false", Rule::OnlyFalse(NO_TIERED_FLAGS), None,
         "Whether a topic's old segments move to remote storage.";
-    "retention.bytes" ("log.retention.bytes") Long = "-1", at_least(-1, LONG_MAX), OnceTiered,
+    "retention.bytes" ("log.retention.bytes") Long = "-1", at_least(-1, LONG_MAX), ToColdSegments,
         "The size a partition may reach before its oldest records are removed, in bytes; -1 means no limit.";
-    "retention.ms" ("log.retention.ms") Long = "604800000", at_least(-1, LONG_MAX), OnceTiered,
+    "retention.ms" ("log.retention.ms") Long = "604800000", at_least(-1, LONG_MAX), ToColdSegments,
         "How long records are kept, in ms; -1 means for ever.";
     "segment.bytes" ("log.segment.bytes") Int = "1073741824", at_least(1 << 20, INT_MAX), None,
         "The size of a broker's segment file. Here extents of a shard roll by their own rule.";
