@@ -22,13 +22,23 @@ pub(crate) struct Claimed {
 
 /// Runs T1 with a fresh nonce. Its unknown outcome is settled by the nonce: a row that carries it is ours (J9).
 pub(crate) async fn claim(inner: &Inner, shard: ShardId) -> Result<Claimed, TakeError> {
+    claim_from(inner, shard, &[]).await
+}
+
+/// As [`claim`], where also the nodes `silent` are known to be dead while their heartbeats stand at these values.
+pub(crate) async fn claim_from(
+    inner: &Inner,
+    shard: ShardId,
+    silent: &[(NodeId, u64)],
+) -> Result<Claimed, TakeError> {
     let me = OwnerId {
         node: inner.node,
         incarnation: inner.incarnation,
         nonce: inner.entropy.next_u64(),
     };
     // Fixed before the first try, so that T1 requires exactly what was observed (B1).
-    let dead = inner.dead_nodes();
+    let mut dead = inner.dead_nodes();
+    dead.extend_from_slice(silent);
     let settled = settle(
         inner,
         &T1 {
@@ -154,8 +164,8 @@ async fn may_take(
     }
     // B1: the heartbeat is a conflicting read, and must stand where it was observed to stand still.
     let beat = keys::get(tx, &HeartbeatKey(owner.node), Mode::Serializable).await?;
-    let observed = t1.dead.iter().find(|(node, _)| *node == owner.node);
-    if observed.is_some_and(|(_, value)| *value == beat.unwrap_or_default().0) {
+    let stands = (owner.node, beat.unwrap_or_default().0);
+    if t1.dead.contains(&stands) {
         return Ok(());
     }
     Err(TransactError::Refused(TakeError::Owned { shard, owner }))

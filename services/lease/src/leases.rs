@@ -305,6 +305,20 @@ impl Leases {
         owner::mark_serving(&self.0, *ownership).await
     }
 
+    /// Seals the shard's newest extent at `end`, its committed end, with none behind it. Call after the writer stopped and
+    /// everything it sent was committed, before [`Leases::release`]. Idempotent.
+    ///
+    /// # Errors
+    /// See [`OwnerError`].
+    pub async fn seal_last(
+        &self,
+        ownership: &Ownership,
+        extent: ExtentIdx,
+        end: Lsn,
+    ) -> Result<(), OwnerError> {
+        owner::seal_last(&self.0, *ownership, extent, end).await
+    }
+
     /// Gives the shard up, so that anyone may take it without waiting. Call after the writer stopped.
     ///
     /// # Errors

@@ -31,6 +31,7 @@
 //! | J11 | `roll_reason` | `rolls::optional_rolls_wait_…` (repair of sealed extents is not built) |
 //! | J12 | `owner`, `walk` | `takeover::a_checkpoint_that_was_never_marked_counts` |
 //! | J1, J12 | `release` | `tests/it/release.rs` |
+//! | J1, J10 | `gone` | log's `tests/it/rebuild.rs` |
 //! | J13 | `roll`, journal's writer | `rolls::pending_acks_follow_their_offsets_into_the_next_extent` |
 //! | K1 | `owner` | `basics::a_zombie_proves_nothing_and_its_transactions_are_refused` |
 //! | B1 | `observer`, `claim` | `basics::{a_silent_node_…, time_without_own_heartbeats_is_not_credited}` |
@@ -42,6 +43,7 @@
 mod claim;
 mod error;
 mod extents;
+mod gone;
 mod heartbeat;
 mod leases;
 mod observer;
@@ -56,6 +58,7 @@ mod unclean;
 mod walk;
 
 pub use error::{NotOwner, OwnerError, ProbeError, RollError, TakeError};
+pub use gone::{GoneExtent, GoneShard, find_gone, silent_nodes};
 pub use leases::{LeaseConfig, Leases, Rolled, SealedExtent, Taken, UncleanSealed};
 pub use ownership::{OwnershipState, require};
 pub use roll::{RollReason, roll_reason};

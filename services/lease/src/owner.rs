@@ -3,10 +3,10 @@
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tidemark_journal::{Extent, Probe, ReplicaError};
-use tidemark_meta::keys::extent::ExtentKey;
+use tidemark_meta::keys::extent::{ExtentKey, ExtentState};
 use tidemark_meta::keys::shard::{ShardKey, ShardRow, ShardState};
-use tidemark_meta::{Mode, TransactError, keys, transact};
-use tidemark_types::{ExtentIdx, Ownership};
+use tidemark_meta::{MetaError, Mode, TransactError, keys, transact};
+use tidemark_types::{ExtentIdx, Lsn, Ownership};
 
 use crate::claim::extent_row;
 use crate::leases::Inner;
@@ -51,6 +51,44 @@ pub(crate) async fn mark_serving(inner: &Inner, ownership: Ownership) -> Result<
                 let row = require::<NotOwner>(tx, &ownership).await?;
                 let state = ShardState::Serving;
                 keys::put(tx, &ShardKey(ownership.shard), &ShardRow { state, ..row });
+                Ok(())
+            })
+        },
+    )
+    .await?;
+    inner.note_commit();
+    Ok(())
+}
+
+/// Seals the newest extent at `end`, with no other behind it: the next taker makes that. The writer has stopped and
+/// nothing beyond `end` was acked, so the end is decided without a fence. Idempotent.
+pub(crate) async fn seal_last(
+    inner: &Inner,
+    ownership: Ownership,
+    index: ExtentIdx,
+    end: Lsn,
+) -> Result<(), OwnerError> {
+    transact::<_, NotOwner>(
+        inner.store.as_ref(),
+        &inner.clock,
+        &inner.entropy,
+        move |tx| {
+            Box::pin(async move {
+                let shard = ownership.shard;
+                let owned = require::<NotOwner>(tx, &ownership).await?;
+                let mut row = extent_row(tx, shard, index).await?;
+                if row.state == ExtentState::Sealed(end) {
+                    return Ok(());
+                }
+                // J8: a sealed end never moves.
+                if row.state != ExtentState::Open || owned.newest != Some(index) || end < row.first
+                {
+                    let why =
+                        format!("extent {index} of shard {shard} is not to be sealed at {end}");
+                    return Err(TransactError::Store(MetaError::Corrupt(why)));
+                }
+                row.state = ExtentState::Sealed(end);
+                keys::put(tx, &ExtentKey { shard, index }, &row);
                 Ok(())
             })
         },

@@ -111,6 +111,9 @@ async fn stay_out(
 
 const fn is_damage(error: &TakeoverError) -> bool {
     use tidemark_journal::ReadError::Damaged;
+    if let TakeoverError::Rebuild(error) = error {
+        return error.is_damage();
+    }
     matches!(
         error,
         TakeoverError::Take(TakeError::Limbo { .. } | TakeError::Read(Damaged { .. }))

@@ -71,4 +71,5 @@ pub use status::{LogStatus, ShardState, ShardStatus};
 pub use tier::audit::{Audit, AuditError, BadObject, Orphan, Uncovered, audit};
 pub use tier::config::TierConfig;
 pub use tier::counters::TierCounters;
+pub use tier::state::check_state_object;
 pub use truncate::TruncateError;

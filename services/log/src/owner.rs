@@ -12,6 +12,7 @@ mod build;
 mod commit;
 mod expire;
 mod forgotten;
+mod leave;
 mod roll;
 mod takeover;
 #[cfg(test)]
@@ -218,6 +219,7 @@ impl Owner {
             }
         }
         self.writer.stop();
+        self.leave().await;
         if let Err(error) = self.env.leases.release(&self.ownership).await {
             tracing::info!(shard = %self.shard.id, "release shard: {error}");
         }

@@ -113,6 +113,13 @@ impl Producers {
         self.0.retain(|_, p| p.last_ms > until_ms);
     }
 
+    /// Forgets those with the lowest ids, which are the oldest given out, beyond `most`.
+    pub(crate) fn bound(&mut self, most: usize) {
+        while self.0.len() > most {
+            self.0.pop_first();
+        }
+    }
+
     /// The time by which about a sixteenth of the producers was seen last: what to forget when there are
     /// too many.
     pub(crate) fn oldest_sixteenth_ms(&self) -> Option<i64> {

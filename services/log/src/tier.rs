@@ -9,6 +9,9 @@
 //! all partitions into objects of one, small ones into larger, and compacted topics to the latest record of each key. Per process [`collect`]
 //! deletes what was taken out.
 //!
+//! Behind what is tiered follows a copy of the shard's committed state ([`save`]), so that a service whose log nodes' disks are
+//! gone can be rebuilt from the object store alone ([`rebuild`]), when an operator says so.
+//!
 //! # Consistency
 //! The rows in memory are those of the store as of the takeover plus this owner's own commits; only an owner changes
 //! them. An extent leaves the readable ones only after the rows that cover it are there (invariant 14).
@@ -35,11 +38,14 @@ pub(crate) mod merge;
 pub(crate) mod objects;
 pub(crate) mod part;
 pub(crate) mod pressure;
+pub(crate) mod rebuild;
 pub(crate) mod release;
 pub(crate) mod retain;
 pub(crate) mod rows;
+pub(crate) mod save;
 pub(crate) mod scan;
 pub(crate) mod squeeze;
+pub(crate) mod state;
 pub(crate) mod stream;
 pub(crate) mod swap;
 pub(crate) mod worker;

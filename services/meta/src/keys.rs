@@ -24,6 +24,7 @@
 //! | 0x30 | `shard/{s}` | epoch, owner, state | `shard.rs` |
 //! | 0x31 | `tier/{s}` | tiered_lsn (K8) | `cold.rs` |
 //! | 0x32 | `ext/{s}/{idx}` | extent, checkpoint mark | `extent.rs` |
+//! | 0x33 | `state/{s}` | the shard's newest state object | `state.rs` |
 //! | 0x38 | `l0/{s}/{end_lsn}` | a cold segment of a shard's LSN range | `cold.rs` |
 //! | 0x39 | `l1/{s}/{topic}/{p}/{end_offset}` | a cold segment of one partition | `cold1.rs` |
 //! | 0x3a | `pend/{object}` | the intent to write an object | `cold.rs` |
@@ -50,6 +51,7 @@ pub mod partition;
 pub mod producer_id;
 pub mod schema;
 pub mod shard;
+pub mod state;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod topic;
@@ -81,6 +83,8 @@ pub enum Tag {
     Extent = 0x32,
     /// `tier/{s}`
     Tier = 0x31,
+    /// `state/{s}`
+    State = 0x33,
     /// `l0/{s}/{end_lsn}`
     Level0 = 0x38,
     /// `l1/{s}/{topic}/{p}/{end_offset}`

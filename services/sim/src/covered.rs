@@ -12,6 +12,7 @@ use tidemark_meta::keys::cold::{
 use tidemark_meta::keys::cold1::{Level1Key, Level1Row};
 use tidemark_meta::keys::extent::{ExtentKey, ExtentRow, ExtentState};
 use tidemark_meta::keys::partition::PartitionKey;
+use tidemark_meta::keys::state::{StateKey, StateRow};
 use tidemark_meta::{MetaError, MetaStore, Mode, Transaction, keys};
 use tidemark_records::Batch;
 use tidemark_runtime::Invariant;
@@ -19,6 +20,7 @@ use tidemark_segment::{Covers, Index, verify};
 use tidemark_types::{Lsn, ObjectId, PartitionId, ShardId};
 
 use crate::plan::Retention;
+use crate::saved;
 use crate::trace::note;
 use crate::world::World;
 
@@ -45,6 +47,7 @@ struct Stored {
     level1: Vec<(Level1Key, Level1Row)>,
     pending: BTreeSet<ObjectId>,
     extents: Vec<(ExtentKey, ExtentRow)>,
+    state: Option<StateRow>,
 }
 
 /// An object as its row states it.
@@ -126,13 +129,15 @@ pub(crate) async fn check(world: &World) {
         if let Err(what) = journal_covers(stored) {
             violated(world, Invariant::Covered, &what);
         }
+        let passing = |id: &ObjectId| rows.condemned.contains(id) || stored.pending.contains(id);
+        saved::check(world, (stored.state, stored.tiered), &objects, passing);
         for (key, row) in &stored.level1 {
             let own = &mut cold.entry(key.partition).or_default().own;
             own.push((row.base.0, key.end.0));
         }
         for named in stored.frames().chain(stored.own()) {
             let object = named.object;
-            if rows.condemned.contains(&object) || stored.pending.contains(&object) {
+            if passing(&object) {
                 let what = format!("{object} is part of the log, and condemned or pending");
                 violated(world, Invariant::ReferencedExists, &what);
             }
@@ -173,11 +178,9 @@ pub(crate) async fn check_named(world: &World) {
     let (mut live, mut own) = (0, 0);
     for stored in &rows.shards {
         let of_rows = stored.frames().chain(stored.own()).map(|n| n.object);
-        named.extend(
-            of_rows
-                .chain(stored.pending.iter().copied())
-                .map(|o| o.to_string()),
-        );
+        let others = stored.state.map(|row| row.object).into_iter();
+        let others = others.chain(stored.pending.iter().copied());
+        named.extend(of_rows.chain(others).map(|o| o.to_string()));
         live += stored.level0.len();
         own += stored.level1.len();
     }
@@ -241,6 +244,7 @@ async fn read_shard(tx: &mut dyn Transaction, shard: ShardId) -> Result<Stored, 
     let extents = keys::scan(tx, range, ROWS_MAX, Mode::Snapshot).await?;
     Ok(Stored {
         shard,
+        state: keys::get(tx, &StateKey(shard), Mode::Snapshot).await?,
         tiered: tier.unwrap_or_default().tiered_lsn,
         level0,
         level1,

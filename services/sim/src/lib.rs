@@ -36,6 +36,7 @@ mod plan;
 mod process;
 mod rot;
 mod run;
+mod saved;
 mod starts;
 mod takeovers;
 mod tap;

@@ -75,6 +75,7 @@ impl Cold {
                 ahead_max: 2,
                 retention_period: ms(250, 3),
                 collect_period: ms(250, 3),
+                leave: Duration::from_secs(2),
                 grace: ms(500, 4),
                 segment_bytes: 4 << (10 + below(4)),
                 compaction_period: ms(250, 4),

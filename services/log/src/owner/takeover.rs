@@ -21,6 +21,7 @@ use crate::index::{Index, ReadableExtent};
 use crate::maps::What;
 use crate::shard::{Readables, Shard};
 use crate::state::CommittedState;
+use crate::tier::rebuild::RebuildError;
 use crate::view::View;
 use crate::{starts, tier};
 
@@ -51,6 +52,9 @@ pub(crate) enum TakeoverError {
     /// The rows of the cold segments could not be read.
     #[error("read the rows of cold segments: {0}")]
     ColdRows(MetaError),
+    /// There was nothing to replay, and the state could not be had from the object store.
+    #[error(transparent)]
+    Rebuild(#[from] RebuildError),
     /// The owner's rows could not be written.
     #[error(transparent)]
     Mark(#[from] OwnerError),
@@ -76,7 +80,10 @@ pub(crate) async fn take_over(env: &Arc<Env>, shard: &Arc<Shard>) -> Result<Owne
     for sealed in &taken.replay {
         replayed.extent(&taken.reader, sealed).await?;
     }
-    let mut state = replayed.state.unwrap_or_default();
+    let mut state = match replayed.state {
+        Some(state) => state,
+        None => tier::rebuild::rebuild(env, shard, &taken).await?,
+    };
     let starts = begin(env, &taken, &mut state).await;
     let starts = starts.map_err(TakeoverError::LogStarts)?;
     let older = taken

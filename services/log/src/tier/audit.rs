@@ -18,6 +18,7 @@ use tidemark_types::{DecodeError, Lsn, ObjectId, Offset, PartitionId, ShardId};
 
 use super::objects::{decode_chunk, object_key};
 use super::rows::{self, Located, Rows};
+use super::state;
 
 /// Rows read in one transaction.
 const PAGE: usize = 500;
@@ -119,6 +120,7 @@ pub async fn audit(
         };
         check.level1(&rows).await?;
         check.level0(&rows).await?;
+        check.state(&rows).await?;
     }
     orphans(blob, &known, orphans_before_ms, &mut found).await?;
     Ok(found)
@@ -237,6 +239,27 @@ impl Check<'_> {
                     self.covers(part.id(), base, part.end()).await?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    async fn state(&mut self, rows: &Rows) -> Result<(), AuditError> {
+        let Some(row) = &rows.state else {
+            return Ok(());
+        };
+        if row.lsn > rows.tiered {
+            let (lsn, tiered) = (row.lsn, rows.tiered);
+            self.uncovered(format!(
+                "the state object is of lsn {lsn}, tiered is {tiered}"
+            ));
+        }
+        let key = object_key(row.object)?;
+        self.found.objects += 1;
+        self.found.bytes += row.bytes;
+        self.known.insert(key.clone());
+        if let Some(why) = state::verify(self.blob, &key, row).await? {
+            let key = key.to_string();
+            self.found.bad.push(BadObject { key, why });
         }
         Ok(())
     }

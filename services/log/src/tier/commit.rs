@@ -5,6 +5,7 @@ use tidemark_lease::{NotOwner, require};
 use tidemark_meta::keys::cold::{
     GarbageRow, Level0Key, PendingKey, PendingRow, TierKey, TierRow, condemn,
 };
+use tidemark_meta::keys::state::{StateKey, StateRow};
 use tidemark_meta::{MetaError, Mode, TransactError, Transaction, keys, transact};
 use tidemark_types::{Lsn, ObjectId, Ownership};
 
@@ -106,6 +107,55 @@ async fn advance_in(
         keys::put(tx, &Level0Key { shard, end }, &row);
     }
     keys::put(tx, &key, &TierRow { tiered_lsn: end });
+    Ok(())
+}
+
+/// Has the shard's state row name another object, and condemns the one before. Idempotent.
+pub(crate) async fn name_state(
+    env: &Env,
+    ownership: Ownership,
+    new: StateRow,
+    not_before_ms: i64,
+) -> Result<(), CommitError> {
+    transact::<_, CommitError>(env.meta.as_ref(), &env.clock, &env.entropy, |tx| {
+        name_state_in(tx, ownership, new, not_before_ms).boxed()
+    })
+    .await?;
+    Ok(())
+}
+
+async fn name_state_in(
+    tx: &mut dyn Transaction,
+    ownership: Ownership,
+    new: StateRow,
+    not_before_ms: i64,
+) -> Run<()> {
+    require::<CommitError>(tx, &ownership).await?;
+    let key = StateKey(ownership.shard);
+    let stored = keys::get(tx, &key, Mode::Serializable).await?;
+    // T1: an id has one object, so this is our own earlier success.
+    if stored == Some(new) {
+        return Ok(());
+    }
+    let tier = keys::get(tx, &TierKey(ownership.shard), Mode::Serializable).await?;
+    // A state beyond what is tiered would count frames that a rebuild cannot give back.
+    let covered = tier.unwrap_or_default().tiered_lsn >= new.lsn;
+    let newer = stored.is_none_or(|stored| stored.lsn < new.lsn);
+    let pending = PendingKey(new.object);
+    let intent = keys::get(tx, &pending, Mode::Serializable).await?;
+    if !covered || !newer || intent.is_none() {
+        return Err(TransactError::Refused(CommitError::Changed));
+    }
+    keys::clear(tx, &pending);
+    keys::put(tx, &key, &new);
+    if let Some(StateRow { object, .. }) = stored {
+        let row = GarbageRow {
+            object,
+            not_before_ms,
+            again: false,
+        };
+        condemn(tx, 0, &row);
+    }
     Ok(())
 }
 

@@ -41,6 +41,8 @@ pub struct TierConfig {
     pub clean_bytes: u64,
     /// See [`TierConfig::clean_bytes`].
     pub clean_wait: Duration,
+    /// How long an owner that stops may take to tier what is left and to save its state.
+    pub leave: Duration,
     /// When a deleted object is deleted once more: a put may have landed late (T3).
     pub second_delete: Duration,
 }
@@ -65,6 +67,7 @@ impl Default for TierConfig {
             clean_bytes: 1 << 20,
             clean_wait: Duration::from_secs(60 * 60),
             grace: Duration::from_secs(10 * 60),
+            leave: Duration::from_secs(5),
             second_delete: Duration::from_secs(24 * 60 * 60),
         }
     }

@@ -29,6 +29,10 @@ counters! {
     objects,
     /// Their bytes.
     object_bytes,
+    /// State objects that were written: one PUT each.
+    states,
+    /// Their bytes.
+    state_bytes,
     /// Puts, index reads or commits of tiering that failed and were tried again.
     failures,
     /// Extents that were given up on the log nodes.

@@ -142,7 +142,7 @@ impl Draft {
         let mut object = None;
         if !self.builder.is_empty() {
             let built = self.builder.finish_partition(end);
-            put(env, tier, shard, ownership, self.object, &built).await?;
+            put(env, tier, shard, ownership, self.object, &built.chunks).await?;
             count(&tier.counters.compaction_puts);
             add(&tier.counters.compaction_put_bytes, built.bytes);
             object = Some(Level1Object {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
+use tidemark_meta::keys::state::StateRow;
 use tidemark_types::{Lsn, PartitionId};
 use tokio::sync::Notify;
 
@@ -22,6 +23,8 @@ pub(crate) struct ColdPart {
     /// Something was tiered, or the disk turned full: there may be something to release.
     pub(crate) released: Notify,
     pub(crate) pressure: Pressure,
+    /// Who holds it moves the shard's frames: its tierer, or the owner that stops.
+    pub(crate) moving: tokio::sync::Mutex<()>,
 }
 
 impl ColdPart {
@@ -50,6 +53,15 @@ impl ColdPart {
         self.change(|rows| {
             let same = self.changes() == changes && rows.tiered == read.tiered;
             same.then_some(read)
+        });
+    }
+
+    /// Notes another state object.
+    pub(crate) fn saved(&self, state: StateRow) {
+        self.change(|rows| {
+            let mut rows = rows.clone();
+            rows.state = Some(state);
+            Some(rows)
         });
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tidemark_meta::keys::cold::{Level0Key, Level0Row, TierKey};
 use tidemark_meta::keys::cold1::{Level1Key, Level1Row};
+use tidemark_meta::keys::state::{StateKey, StateRow};
 use tidemark_meta::keys::{Key, KeyRange};
 use tidemark_meta::{MetaError, MetaStore, Mode, keys};
 use tidemark_segment::Covers;
@@ -85,9 +86,24 @@ pub(crate) struct Rows {
     pub(crate) segments: Vec<Level0>,
     /// What of single partitions was rewritten. Below a partition's end here, these hold instead of `segments`.
     pub(crate) level1: Arc<ByPartition>,
+    /// Where the shard's committed state is.
+    pub(crate) state: Option<StateRow>,
+    /// Where the newest object with batches ended that this process knows of.
+    pub(crate) data_end: Lsn,
 }
 
 impl Rows {
+    /// Whether batches were tiered that the state object does not know of.
+    pub(crate) fn state_is_old(&self) -> bool {
+        self.state.is_none_or(|state| state.lsn < self.data_end)
+    }
+
+    /// Whether anything of the shard lies in the object store.
+    pub(crate) fn is_empty(&self) -> bool {
+        let none = self.segments.is_empty() && self.level1.is_empty();
+        none && self.tiered == Lsn(0) && self.state.is_none()
+    }
+
     /// A partition's own segments, in offset order, without a gap.
     pub(crate) fn of(&self, partition: PartitionId) -> &[Level1] {
         self.level1.get(&partition).map_or(&[], |rows| rows)
@@ -130,9 +146,9 @@ impl Rows {
             level1.insert(partition, own.into());
         }
         Self {
-            tiered: self.tiered,
             segments: self.segments.clone(),
             level1: Arc::new(level1),
+            ..*self
         }
     }
 
@@ -143,8 +159,10 @@ impl Rows {
         segments.extend(segment);
         Self {
             tiered,
+            data_end: segment.map_or(self.data_end, |segment| segment.end),
             segments,
             level1: Arc::clone(&self.level1),
+            ..*self
         }
     }
 
@@ -161,9 +179,9 @@ impl Rows {
     pub(crate) fn without(&self, gone: &[Level0]) -> Self {
         let kept = self.segments.iter().filter(|s| !gone.contains(s));
         Self {
-            tiered: self.tiered,
             segments: kept.copied().collect(),
             level1: Arc::clone(&self.level1),
+            ..*self
         }
     }
 }
@@ -175,6 +193,7 @@ impl Rows {
 pub(crate) async fn load(store: &dyn MetaStore, shard: ShardId) -> Result<Rows, MetaError> {
     let mut tx = store.begin();
     let tier = keys::get(tx.as_mut(), &TierKey(shard), Mode::Snapshot).await?;
+    let state = keys::get(tx.as_mut(), &StateKey(shard), Mode::Snapshot).await?;
     drop(tx);
     let next = |key: Level0Key| Level0Key {
         end: key.end.next(),
@@ -195,6 +214,8 @@ pub(crate) async fn load(store: &dyn MetaStore, shard: ShardId) -> Result<Rows, 
     }
     Ok(Rows {
         tiered: tier.unwrap_or_default().tiered_lsn,
+        state,
+        data_end: segments.last().map_or(Lsn(0), |(key, _)| key.end),
         segments: segments
             .into_iter()
             .map(|(key, row)| Level0 { end: key.end, row })

@@ -110,7 +110,7 @@ async fn rewrite(
     let mut new = None;
     if !builder.is_empty() {
         let built = builder.finish(last.end);
-        put(env, tier, shard, ownership, object, &built).await?;
+        put(env, tier, shard, ownership, object, &built.chunks).await?;
         count(&tier.counters.compaction_puts);
         add(&tier.counters.compaction_put_bytes, built.bytes);
         let row = Level0Row {

@@ -1,12 +1,14 @@
-//! One shard's tierer: gathers what is sealed, puts it, commits it; for as long as the shard is owned.
+//! One shard's tierer: gathers what is sealed, puts it, commits it; for as long as the shard is owned. Behind each extent
+//! that went it saves the shard's state ([`super::save`]).
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tidemark_blob::{BlobError, Put, Remedy};
+use tidemark_journal::{ReadError as JournalReadError, Reader};
 use tidemark_meta::keys::cold::Level0Row;
 use tidemark_runtime::Backoff;
-use tidemark_segment::Built;
 use tidemark_types::{Lsn, ObjectId, Ownership};
 use tokio_util::sync::CancellationToken;
 
@@ -14,9 +16,12 @@ use super::Tier;
 use super::build::{BuildError, gather};
 use super::commit::{CommitError, advance, intend};
 use super::counters::{add, count};
+use super::draft::Job;
 use super::objects::object_key;
 use super::rows::{self, Level0};
+use super::save;
 use crate::env::Env;
+use crate::index::ReadableExtent;
 use crate::shard::Shard;
 
 /// How often a shard is looked at although nobody woke its tierer.
@@ -37,6 +42,8 @@ pub(crate) enum RoundError {
     Blob(#[from] BlobError),
     #[error(transparent)]
     Commit(CommitError),
+    #[error("read the state to save: {0}")]
+    Read(#[from] JournalReadError),
 }
 
 impl From<CommitError> for RoundError {
@@ -57,7 +64,11 @@ pub(crate) async fn run(
 ) {
     let work = async {
         loop {
-            tier_all(&env, &tier, &shard).await;
+            {
+                let _alone = shard.cold.moving.lock().await;
+                tier_all(&env, &tier, &shard).await;
+                save_due(&env, &tier, &shard).await;
+            }
             tokio::select! {
                 biased;
                 () = shard.cold.sealed.notified() => {}
@@ -96,11 +107,34 @@ async fn tier_all(env: &Env, tier: &Tier, shard: &Shard) {
     }
 }
 
+/// Saves the state as of what is tiered. What fails is tried again at the next look.
+async fn save_due(env: &Env, tier: &Tier, shard: &Shard) {
+    let Ok(ownership) = shard.ownership() else {
+        return;
+    };
+    let job = Job {
+        env,
+        tier,
+        shard,
+        ownership,
+    };
+    match save::due(job).await {
+        Ok(()) | Err(RoundError::NotOwner) => {}
+        Err(error) => {
+            count(&tier.counters.failures);
+            tracing::info!(shard = %shard.id, "save the state again: {error}");
+            if matches!(error, RoundError::Commit(CommitError::Changed)) {
+                reload(env, shard).await;
+            }
+        }
+    }
+}
+
 pub(super) const fn retries() -> Backoff {
     Backoff::new(Duration::from_millis(100), RETRY_CAP, u32::MAX)
 }
 
-async fn reload(env: &Env, shard: &Shard) {
+pub(super) async fn reload(env: &Env, shard: &Shard) {
     match rows::load(env.meta.as_ref(), shard.id).await {
         Ok(rows) => shard.cold.set(rows),
         Err(error) => tracing::info!(shard = %shard.id, "read cold rows: {error}"),
@@ -122,16 +156,37 @@ async fn round(
     }) else {
         return Ok(false);
     };
+    let job = Job {
+        env,
+        tier,
+        shard,
+        ownership,
+    };
+    step(job, &reader, &readables.extents).await
+}
+
+/// Moves one object's worth of `extents`, the last of which is left alone. `false`: nothing is left to move.
+pub(super) async fn step(
+    job: Job<'_>,
+    reader: &Reader,
+    extents: &[Arc<ReadableExtent>],
+) -> Result<bool, RoundError> {
+    let Job {
+        env,
+        tier,
+        shard,
+        ownership,
+    } = job;
+    let first = shard.cold.rows().tiered;
     let turn = tier.gathering.acquire().await;
     let object = ObjectId {
         shard: shard.id,
         epoch: ownership.epoch,
         number: shard.cold.number(),
     };
-    let extents = &readables.extents;
     let kept = |partition| shard.view(partition).is_some();
     let bytes = tier.config.object_bytes;
-    let Some(gathered) = gather(&reader, extents, object, first, bytes, kept).await? else {
+    let Some(gathered) = gather(reader, extents, object, first, bytes, kept).await? else {
         return Ok(false);
     };
     let end = gathered.end;
@@ -151,7 +206,7 @@ async fn round(
             max_timestamp: built.max_timestamp,
         },
     };
-    put(env, tier, shard, ownership, object, &built).await?;
+    put(env, tier, shard, ownership, object, &built.chunks).await?;
     // T1: until the store says which, the same commit is run again and again.
     let mut backoff = retries();
     while let Err(error) = advance(env, ownership, (first, end), Some(segment)).await {
@@ -192,7 +247,7 @@ pub(super) async fn put(
     shard: &Shard,
     ownership: Ownership,
     object: ObjectId,
-    built: &Built,
+    chunks: &[Bytes],
 ) -> Result<(), RoundError> {
     let mut backoff = retries();
     // The same intent again: another one would leave this one behind until the next epoch, should it have been written.
@@ -207,7 +262,7 @@ pub(super) async fn put(
         }
     }
     let key = object_key(object).map_err(BlobError::from)?;
-    let put = Put::new(key, built.chunks.clone(), &env.entropy);
+    let put = Put::new(key, chunks.to_vec(), &env.entropy);
     let mut backoff = retries();
     loop {
         let Err(error) = tier.objects.store().put(put.clone()).await else {

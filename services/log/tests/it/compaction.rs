@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidemark_blob::faulty::Faults;
-use tidemark_blob::{BlobStore, List};
 use tidemark_log::{Isolation, OffsetSpec, TierConfig};
 use tidemark_meta::keys::cold1::{Level1Key, Level1Row};
 use tidemark_meta::{MetaStore, Mode, keys};
@@ -14,7 +13,7 @@ use tidemark_segment::{Covers, Index, verify};
 use tidemark_topics::{ConfigOp, Topic, TopicRef};
 use tidemark_types::{Offset, PartitionId, PartitionIndex, ShardId};
 
-use crate::tiering::{audit, bytes, fill, find, pause, tiered};
+use crate::tiering::{audit, bytes, fill, find, held, pause, tiered};
 use crate::world::{BASE_MS, P0, Process, TENANT, World, batches};
 
 fn world(seed: u64, change: impl FnOnce(&mut TierConfig)) -> World {
@@ -83,9 +82,7 @@ async fn no_litter(world: &World) {
         assert_eq!((tiered.pending, tiered.garbage), (0, 0));
         rows += tiered.rows.len();
     }
-    let cold = world.cold.as_ref().unwrap();
-    let page = cold.objects.list(List::prefix("cold/")).await.unwrap();
-    assert_eq!(page.objects.len(), rows);
+    assert_eq!(held(world).await, rows);
 }
 
 /// A record to write: its key, and a value unless it is a tombstone.

@@ -10,6 +10,7 @@ mod compaction;
 mod full;
 mod lookups;
 mod reads;
+mod rebuild;
 mod restarts;
 mod retention;
 mod rolls;

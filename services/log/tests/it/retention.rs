@@ -2,19 +2,12 @@
 
 use std::time::Duration;
 
-use tidemark_blob::{BlobStore, List};
 use tidemark_log::{Isolation, OffsetSpec, TruncateError};
 use tidemark_topics::{ConfigOp, TopicRef};
 use tidemark_types::{Coded, ErrorCode, Offset, ShardId};
 
-use crate::tiering::{audit, fill, pause, tiered};
+use crate::tiering::{audit, fill, held, pause, tiered};
 use crate::world::{P0, TENANT, World};
-
-async fn objects(world: &World) -> usize {
-    let cold = world.cold.as_ref().unwrap();
-    let page = cold.objects.list(List::prefix("cold/")).await.unwrap();
-    page.objects.len()
-}
 
 async fn earliest(
     p: &crate::world::Process,
@@ -43,11 +36,11 @@ async fn deleted_records_are_gone_for_every_reader_and_their_objects_after_the_g
     assert_eq!(p.read_all(&topic, P0, 101).await.len(), 99);
     let fetched = p.fetch(&topic, P0, 100, 1_000).await;
     assert_eq!(fetched.error, Some(ErrorCode::OffsetOutOfRange));
-    let before = objects(&world).await;
+    let before = held(&world).await;
     pause(120).await;
-    assert_eq!(objects(&world).await, before, "not before the grace");
+    assert_eq!(held(&world).await, before, "not before the grace");
     pause(10 * 60).await;
-    let left = objects(&world).await;
+    let left = held(&world).await;
     assert!(left < before, "{left} of {before}");
     assert_eq!(p.read_all(&topic, P0, 101).await.len(), 99);
     p.stop().await;
@@ -126,7 +119,7 @@ async fn time_and_size_limits_hold_from_the_moment_they_are_set() {
     pause(3_000).await;
     let left = tiered(&world, shard).await;
     assert_eq!((left.rows.len(), left.garbage), (0, 0));
-    assert_eq!(objects(&world).await, 0);
+    assert_eq!(held(&world).await, 0);
     audit(&world).await;
 }
 
@@ -143,10 +136,10 @@ async fn a_deleted_topics_objects_go_and_one_of_the_same_name_is_another() {
     fill(&p, &again, 500, 5).await;
     fill(&p, &other, 0, 5).await;
     assert_eq!(p.read_all(&again, P0, 0).await.len(), 10);
-    let before = objects(&world).await;
+    let before = held(&world).await;
     world.fill_disks(0);
     pause(3_000).await;
-    assert!(objects(&world).await < before);
+    assert!(held(&world).await < before);
     let mut rows = 0;
     for shard in [ShardId(0), ShardId(1)] {
         let tiered = tiered(&world, shard).await;
@@ -154,7 +147,7 @@ async fn a_deleted_topics_objects_go_and_one_of_the_same_name_is_another() {
         rows += tiered.rows.len();
     }
     audit(&world).await;
-    assert_eq!(objects(&world).await, rows);
+    assert_eq!(held(&world).await, rows);
     assert_eq!(p.read_all(&again, P0, 0).await.len(), 10);
     tokio::time::sleep(Duration::from_secs(1)).await;
 }

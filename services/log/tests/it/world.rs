@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tidemark_blob::BlobStore;
 use tidemark_journal::memory::MemoryReplica;
 use tidemark_journal::{DiskUse, Nodes, Replica};
-use tidemark_lease::{LeaseConfig, Leases};
+use tidemark_lease::{GoneShard, LeaseConfig, Leases, find_gone, silent_nodes};
 use tidemark_log::{
     AppendAck, AppendError, AppendFuture, AppendOptions, FetchPartition, FetchRequest,
     FetchedPartition, Isolation, Log, LogConfig, TierConfig,
@@ -123,6 +123,38 @@ impl World {
                 written_bytes: 0,
             }));
         }
+    }
+
+    /// The log nodes' disks are gone: others take their place.
+    pub(crate) fn wipe(&mut self) {
+        let ids: Vec<NodeId> = self.nodes.ids();
+        self.nodes = Nodes::new();
+        for replica in &mut self.replicas {
+            let id = NodeId(ids.iter().map(|id| id.0).max().unwrap_or(0) + 1);
+            let (clock, entropy) = (self.clock.clone(), self.entropy.clone());
+            *replica = MemoryReplica::new(id, clock, entropy);
+            self.nodes.insert(Arc::new(replica.clone()));
+        }
+        self.fill_disks(0);
+    }
+
+    /// The shards whose extents no log node holds.
+    pub(crate) async fn gone(&self) -> Vec<GoneShard> {
+        find_gone(&self.store, &self.nodes.ids()).await.unwrap()
+    }
+
+    /// What an operator does about them.
+    pub(crate) async fn give_up(&self) {
+        let tasks = Tasks::new();
+        let leases = self.leases(&tasks).await;
+        for gone in self.gone().await {
+            let nodes = gone.nodes();
+            let silent = silent_nodes(&self.store, &self.clock, &nodes, Duration::ZERO);
+            let silent = silent.await.unwrap();
+            let given_up = leases.give_up_gone(gone.shard, &silent).await.unwrap();
+            assert_eq!(given_up.extents, gone.extents);
+        }
+        assert_eq!(self.gone().await, []);
     }
 
     /// Starts the service and waits until it serves. An earlier process that still runs is fenced.

@@ -1,7 +1,7 @@
 //! What lies in the object store: `tier/{s}`, `l0/{s}/{end_lsn}`, `pend/{object}`, `gc/{versionstamp}/{n}`.
 //!
-//! An object is named by exactly one of three rows: `pend` while it is being written, `l0` while it is part of the log,
-//! `gc` from the moment it is not. One transaction moves it from one to the next, so nothing live is ever collected and
+//! An object is named by exactly one of three rows: `pend` while it is being written, `l0` (`l1`, `state`) while it is part
+//! of the log, `gc` from the moment it is not. One transaction moves it from one to the next, so nothing live is ever collected and
 //! nothing is forgotten (invariant 13). Rows are per object, never per partition.
 
 use serde::{Deserialize, Serialize};

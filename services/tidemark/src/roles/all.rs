@@ -216,6 +216,8 @@ fn tier_config(settings: &Settings) -> TierConfig {
         clean_bytes: cold.compaction_least.0,
         retention_period: cold.retention_period.0,
         grace: cold.grace.0,
+        // Less than the drain's own bound, which also covers what is in flight.
+        leave: settings.node.drain.0 / 3,
         ..TierConfig::default()
     }
 }

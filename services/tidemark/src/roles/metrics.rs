@@ -56,7 +56,7 @@ const LOG_COUNTERS: [Row<LogCounters>; 7] = [
     ("tidemark.log.takeovers", "Shards taken", |c| c.takeovers),
 ];
 
-const TIER_COUNTERS: [Row<TierCounters>; 17] = [
+const TIER_COUNTERS: [Row<TierCounters>; 19] = [
     (
         "tidemark.tier.objects",
         "Objects that became part of the log",
@@ -64,6 +64,14 @@ const TIER_COUNTERS: [Row<TierCounters>; 17] = [
     ),
     ("tidemark.tier.object.bytes", "Their bytes", |c| {
         c.object_bytes
+    }),
+    (
+        "tidemark.tier.states",
+        "State objects written, of which each shard keeps one",
+        |c| c.states,
+    ),
+    ("tidemark.tier.state.bytes", "Their bytes", |c| {
+        c.state_bytes
     }),
     (
         "tidemark.tier.failures",
