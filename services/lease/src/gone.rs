@@ -202,8 +202,8 @@ async fn look(
 }
 
 impl Leases {
-    /// The operator's step when the disks under a shard are gone for good: gives up its extents that no log node known here
-    /// holds, and leaves it released under a raised epoch. What was not tiered is lost; take the shard again to serve the rest.
+    /// The operator's step when the disks under a shard are gone for good: gives up its extents that none of the log nodes
+    /// `here` holds, and leaves it released under a raised epoch. What was not tiered is lost; take the shard again to serve the rest.
     /// `silent`, from [`silent_nodes`]: whose shards may be taken. Answers what was given up; idempotent.
     ///
     /// # Errors
@@ -211,22 +211,23 @@ impl Leases {
     pub async fn give_up_gone(
         &self,
         shard: ShardId,
+        here: &[NodeId],
         silent: &[(NodeId, u64)],
     ) -> Result<GoneShard, TakeError> {
-        Box::pin(give_up(&self.0, shard, silent)).await
+        Box::pin(give_up(&self.0, shard, here, silent)).await
     }
 }
 
 async fn give_up(
     inner: &Inner,
     shard: ShardId,
+    here: &[NodeId],
     silent: &[(NodeId, u64)],
 ) -> Result<GoneShard, TakeError> {
-    let here = inner.nodes.ids();
     // Its own T1: the epoch rises, and with it every partition's leader epoch (K6). After it nobody else changes the rows.
     let claimed = claim_from(inner, shard, silent).await?;
     let ownership = claimed.ownership;
-    let gone = look(inner.store.as_ref(), shard, &here).await?;
+    let gone = look(inner.store.as_ref(), shard, here).await?;
     let mut chunks = gone.extents.chunks(PAGE).peekable();
     loop {
         let extents = chunks.next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Reads a stopped node's disk in full and says what it holds and what is damaged. Writes nothing.
+//! Reads a stopped node's disk and says whose it is, what it holds and what is damaged. Writes nothing.
 
 use std::path::Path;
 
@@ -30,6 +30,19 @@ pub struct Report {
 }
 
 impl LogNode {
+    /// Which log node a folder is; `None` when it is none (yet), or not there. Changes nothing.
+    ///
+    /// # Errors
+    /// When the folder or its cookie cannot be read.
+    pub fn identity(folder: impl AsRef<Path>) -> Result<Option<NodeId>, OpenError> {
+        let folder = folder.as_ref();
+        if !folder.is_dir() {
+            return Ok(None);
+        }
+        let cookie = Cookie::read(&FileDisk::read_only(folder)?)?;
+        Ok(cookie.map(|cookie| cookie.node))
+    }
+
     /// Checks every frame of a stopped node's folder. Takes no lock and writes nothing; on a running node's
     /// folder the last blocks may look torn.
     ///

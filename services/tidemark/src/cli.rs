@@ -49,7 +49,7 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Run the service: every role in this process. The default command.
-    Serve,
+    Serve(serve::ServeArgs),
     /// Create, list, describe, change and delete topics.
     #[command(subcommand)]
     Topic(topic::TopicCommand),
@@ -104,7 +104,8 @@ fn run(cli: &Cli, matches: &clap::ArgMatches) -> Result<(), CliError> {
     let out = Output { json: cli.json };
     let sub = matches.subcommand().map(|(_, m)| m);
     match &cli.command {
-        None | Some(Command::Serve) => serve::run(sub),
+        None => serve::run(&serve::ServeArgs::default(), sub),
+        Some(Command::Serve(args)) => serve::run(args, sub),
         Some(Command::Topic(args)) => topic::run(args, &api, out),
         Some(Command::Produce(args)) => produce::run(args, &api, out),
         Some(Command::Consume(args)) => consume::run(args, &api, out),

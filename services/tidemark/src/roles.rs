@@ -14,6 +14,7 @@ mod layout;
 mod metrics;
 mod objects;
 mod parts;
+mod rebuild;
 mod repair;
 #[cfg(feature = "s3")]
 mod s3;
@@ -24,6 +25,7 @@ mod s3;
 pub use all::Service;
 pub use descriptors::{fit, raise_limit};
 pub use fsck::{Audit, BadObject, Checked, Damage, Fsck, Missing, Orphan, Report, Uncovered, fsck};
+pub use rebuild::DiskGone;
 pub use repair::unclean_seal;
 
 /// Why a role did not start. Messages start with the verb and name the file, address or setting.
@@ -38,6 +40,17 @@ pub enum StartError {
         setting: &'static str,
         /// The address asked for.
         address: SocketAddr,
+    },
+    /// The write-ahead log's disk is gone: an operator decides.
+    #[error("{0}")]
+    DiskGone(Box<DiskGone>),
+    /// There is a log, or a rebuild was asked for, and nothing says what it holds.
+    #[error(
+        "open the metadata in {folder}: there is none, and without it nothing says what the log and its objects hold"
+    )]
+    MetadataGone {
+        /// Where it should be.
+        folder: String,
     },
     /// A component refused; its own words say which and why.
     #[error("{0}")]

@@ -16,6 +16,7 @@ mod hostile;
 mod messages;
 mod process;
 mod quickstart;
+mod rebuild;
 mod table;
 mod tiering;
 mod wire;

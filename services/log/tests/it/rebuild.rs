@@ -234,7 +234,8 @@ async fn a_rebuild_that_dies_at_any_step_is_gone_on_with() {
             let silent = silent.await.unwrap();
             world.store.plan(fault);
             // Dropped in the middle: nothing of it matters to the one that follows.
-            let give_up = leases.give_up_gone(gone.shard, &silent);
+            let here = world.here();
+            let give_up = leases.give_up_gone(gone.shard, &here, &silent);
             let _ = tokio::time::timeout(Duration::from_millis(commit), give_up).await;
         }
         world.give_up().await;

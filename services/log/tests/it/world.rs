@@ -140,7 +140,12 @@ impl World {
 
     /// The shards whose extents no log node holds.
     pub(crate) async fn gone(&self) -> Vec<GoneShard> {
-        find_gone(&self.store, &self.nodes.ids()).await.unwrap()
+        find_gone(&self.store, &self.here()).await.unwrap()
+    }
+
+    /// The log nodes.
+    pub(crate) fn here(&self) -> Vec<NodeId> {
+        self.nodes.ids()
     }
 
     /// What an operator does about them.
@@ -151,7 +156,9 @@ impl World {
             let nodes = gone.nodes();
             let silent = silent_nodes(&self.store, &self.clock, &nodes, Duration::ZERO);
             let silent = silent.await.unwrap();
-            let given_up = leases.give_up_gone(gone.shard, &silent).await.unwrap();
+            let here = self.here();
+            let given_up = leases.give_up_gone(gone.shard, &here, &silent).await;
+            let given_up = given_up.unwrap();
             assert_eq!(given_up.extents, gone.extents);
         }
         assert_eq!(self.gone().await, []);

@@ -4,21 +4,30 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::ArgMatches;
+use clap::{ArgMatches, Args};
 use tidemark_telemetry::{LogConfig, Metrics, init_logs};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{CliError, settings};
 use crate::config::{Loaded, Settings};
-use crate::roles::{self, Service};
+use crate::roles::{self, Service, StartError};
 
 /// How long threads may take to end once everything was drained or given up.
 const STOP: Duration = Duration::from_secs(2);
 /// Of the runtime's threads: what they do between two waits is mostly shorter.
 const SLICE: Duration = Duration::from_micros(500);
 
+/// `tidemark serve`.
+#[derive(Args, Debug, Default)]
+pub(super) struct ServeArgs {
+    /// Go on without a write-ahead log whose disk is gone for good, with what the object store holds. What was not tiered
+    /// is lost. Without need for it, it does nothing.
+    #[arg(long)]
+    rebuild: bool,
+}
+
 /// Runs the service until a signal or a failure.
-pub(super) fn run(matches: Option<&ArgMatches>) -> Result<(), CliError> {
+pub(super) fn run(args: &ServeArgs, matches: Option<&ArgMatches>) -> Result<(), CliError> {
     let Loaded {
         mut settings,
         warnings,
@@ -54,7 +63,7 @@ pub(super) fn run(matches: Option<&ArgMatches>) -> Result<(), CliError> {
                 "The system refuses threads: raise its limits.",
             )
         })?;
-    let served = runtime.block_on(serve(&settings));
+    let served = runtime.block_on(serve(&settings, args.rebuild));
     // A start that was given up may have left a thread that reads a disk: the process does not wait for it.
     runtime.shutdown_timeout(STOP);
     served
@@ -69,7 +78,7 @@ async fn unless<T>(stopped: impl Future<Output = ()>, start: impl Future<Output 
     }
 }
 
-async fn serve(settings: &Settings) -> Result<(), CliError> {
+async fn serve(settings: &Settings, rebuild: bool) -> Result<(), CliError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let metrics =
@@ -81,20 +90,13 @@ async fn serve(settings: &Settings) -> Result<(), CliError> {
             _ = interrupt.recv() => {}
         }
     };
-    let start = Box::pin(Service::start(settings, Arc::new(metrics)));
+    let start = Box::pin(Service::start(settings, Arc::new(metrics), rebuild));
     let Some(started) = unless(stopped, start).await else {
         // Nothing was acked yet, and the next start takes over from whatever this one had begun.
         tracing::info!("stopped while starting");
         return Ok(());
     };
-    let service = started.map_err(|e| {
-        CliError::local(
-            "start",
-            "start the service",
-            e,
-            "`tidemark config` shows the settings in effect and where each came from.",
-        )
-    })?;
+    let service = started.map_err(|e| refused(&e))?;
     welcome(&service, settings);
     let failure = tokio::select! {
         biased;
@@ -121,6 +123,26 @@ async fn serve(settings: &Settings) -> Result<(), CliError> {
             "Nothing acked is lost: the next start takes over.",
         )
     })
+}
+
+fn refused(error: &StartError) -> CliError {
+    let (code, hint) = match error {
+        StartError::DiskGone(_) => (
+            "disk_gone",
+            "If the disk, or its mount, can be brought back, do that: then nothing is lost. If it is gone for good, \
+             `tidemark serve --rebuild` goes on with what the object store holds.",
+        ),
+        StartError::MetadataGone { .. } => (
+            "metadata_gone",
+            "Restore the metadata from where it was. To begin anew instead, use an empty data folder, and an empty bucket \
+             or prefix.",
+        ),
+        _ => (
+            "start",
+            "`tidemark config` shows the settings in effect and where each came from.",
+        ),
+    };
+    CliError::local(code, "start the service", error, hint)
 }
 
 /// Says where it listens and what to try next.

@@ -24,7 +24,8 @@ use tidemark_topics::Topics;
 use tidemark_types::{ShardId, Tenant};
 
 use super::parts::Base;
-use super::{StartError, layout, objects, parts};
+use super::rebuild::DiskGone;
+use super::{StartError, layout, objects, parts, rebuild};
 use crate::config::Settings;
 
 /// This node's id in Kafka's terms. One process is one broker.
@@ -58,19 +59,32 @@ struct Core {
 }
 
 impl Service {
-    /// Starts every role. Returns when both listeners accept; `/readyz` turns 200 when every shard serves.
+    /// Starts every role. Returns when both listeners accept; `/readyz` turns 200 when every shard serves. `rebuild`: a
+    /// write-ahead log that is gone is given up, and the shards go on with what the object store holds.
     ///
     /// # Errors
     /// [`StartError`]; what had started is stopped again when the runtime ends.
-    pub async fn start(settings: &Settings, metrics: Arc<Metrics>) -> Result<Self, StartError> {
+    pub async fn start(
+        settings: &Settings,
+        metrics: Arc<Metrics>,
+        rebuild: bool,
+    ) -> Result<Self, StartError> {
         require_loopback("kafka.listen", settings.kafka.listen)?;
         require_loopback("http.listen", settings.http.listen)?;
+        rebuild::check_metadata(settings, rebuild)?;
         let layers = Layers::default();
         let base = parts::open_metadata(settings, &layers.meta).await?;
+        let gone = match rebuild::look(settings, &base, rebuild).await? {
+            Some(gone) if !rebuild => return Err(StartError::DiskGone(Box::new(gone))),
+            gone => gone,
+        };
+        if rebuild && gone.is_none() {
+            tracing::info!("nothing to rebuild: the write-ahead log is where it should be");
+        }
         let node = parts::open_log_node(settings, &base, &layers.wal).await?;
         let objects = objects::open(settings, (&base.clock, &base.entropy), &layers.wal).await?;
         let meter = objects.meter;
-        let core = start_log(settings, &layers.log, base, &node, objects.store).await?;
+        let core = start_log(settings, &layers.log, base, &node, objects.store, gone).await?;
         super::metrics::observe(&core.log, &node);
         let kafka = kafka_gateway(settings, &core, &layers.gateways).await?;
         let render = move || metrics.render().map_err(|e| e.to_string());
@@ -158,11 +172,15 @@ async fn start_log(
     base: Base,
     node: &Arc<LogNode>,
     objects: Arc<dyn BlobStore>,
+    gone: Option<DiskGone>,
 ) -> Result<Core, StartError> {
     let shards = layout::shards(&base, settings.log.shards)
         .await
         .map_err(StartError::of)?;
     let leases = parts::open_leases(&base, node, tasks).await?;
+    if let Some(gone) = gone {
+        rebuild::give_up(&leases, node.node(), gone).await?;
+    }
     leases.start_heartbeat();
     let topics = start_topics(settings, &base, shards, tasks);
     let cold = settings
