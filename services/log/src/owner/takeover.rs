@@ -80,7 +80,16 @@ pub(crate) async fn take_over(env: &Arc<Env>, shard: &Arc<Shard>) -> Result<Owne
     for sealed in &taken.replay {
         replayed.extent(&taken.reader, sealed).await?;
     }
+    let holed = tier::rebuild::holed(env, shard, &taken);
     let mut state = match replayed.state {
+        Some(state)
+            if taken
+                .replay
+                .iter()
+                .any(|s| Some(s.extent.id.index) == holed) =>
+        {
+            tier::rebuild::complete(env, shard, state).await?
+        }
         Some(state) => state,
         None => tier::rebuild::rebuild(env, shard, &taken).await?,
     };
@@ -100,6 +109,8 @@ pub(crate) async fn take_over(env: &Arc<Env>, shard: &Arc<Shard>) -> Result<Owne
         })
         .collect();
     extents.extend(replayed.extents);
+    // A reader would go from what is left of an extent to the next one.
+    extents.retain(|e| Some(e.extent.id.index) > holed);
     let owner = checkpointed(env, shard, taken, (state, starts), extents).await?;
     env.counters.took_over();
     tracing::info!(shard = %shard.id, epoch = %owner.ownership.epoch, partitions = owner.state.partitions.len(), "serving");

@@ -8,6 +8,8 @@
 //! Batches do not carry the idempotency keys of HTTP appends: those since the state object are forgotten. Nor do they say when
 //! they were appended: their producers count as seen now, so none is forgotten early.
 //!
+//! The same completes a state that was replayed from a damaged extent whose lost frames had been tiered before.
+//!
 //! # Consistency
 //! Only an operator's word leads here: some extent's row must say that its frames were given up (`serve --rebuild`,
 //! `unclean-seal`). A shard whose retained extents hold no checkpoint although part of its log was tiered stays closed
@@ -22,7 +24,7 @@ use std::sync::Arc;
 use tidemark_lease::Taken;
 use tidemark_meta::MetaError;
 use tidemark_records::{BatchHeader, HEADER_BYTES, PREFIX_BYTES, TimestampType};
-use tidemark_types::{DecodeError, Offset, PartitionId, ShardId, limits};
+use tidemark_types::{DecodeError, ExtentIdx, Offset, PartitionId, ShardId, limits};
 
 use super::Tier;
 use super::objects::ObjectError;
@@ -97,6 +99,37 @@ pub(crate) async fn rebuild(
         Some(row) => state::read(&tier.objects, row).await?,
         None => CommittedState::default(),
     };
+    walk(env, shard, tier, &rows, state).await
+}
+
+/// The newest extent of which something was given up that the object store has: it and those before it are read there.
+pub(crate) fn holed(env: &Env, shard: &Shard, taken: &Taken) -> Option<ExtentIdx> {
+    env.tier.as_ref()?;
+    let tiered = shard.cold.rows().tiered;
+    let retained = taken.older.iter().chain(&taken.replay);
+    let holed = retained.filter(|sealed| sealed.readable_end() < sealed.end.min(tiered));
+    holed.map(|sealed| sealed.extent.id.index).next_back()
+}
+
+/// A state that was replayed without what was given up, with that of it which the object store has.
+pub(crate) async fn complete(
+    env: &Env,
+    shard: &Shard,
+    state: CommittedState,
+) -> Result<CommittedState, RebuildError> {
+    match &env.tier {
+        Some(tier) => walk(env, shard, tier, &shard.cold.rows(), state).await,
+        None => Ok(state),
+    }
+}
+
+async fn walk(
+    env: &Env,
+    shard: &Shard,
+    tier: &Tier,
+    rows: &Rows,
+    state: CommittedState,
+) -> Result<CommittedState, RebuildError> {
     // Deleted topics' objects may still wait for their collection.
     let living = starts::partitions(env.meta.as_ref(), shard.id).await?;
     let mut walk = Walk {
@@ -106,7 +139,7 @@ pub(crate) async fn rebuild(
         state,
         batches: 0,
     };
-    walk.all(&rows).await?;
+    walk.all(rows).await?;
     let saved = rows.state.map(|state| state.lsn.0);
     let (batches, partitions) = (walk.batches, walk.state.partitions.len());
     tracing::info!(shard = %shard.id, tiered = %rows.tiered, saved, batches, partitions, "rebuilt from the object store");

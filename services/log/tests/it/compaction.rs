@@ -7,6 +7,7 @@ use std::time::Duration;
 use tidemark_blob::faulty::Faults;
 use tidemark_log::{Isolation, OffsetSpec, TierConfig};
 use tidemark_meta::keys::cold1::{Level1Key, Level1Row};
+use tidemark_meta::keys::state::StateKey;
 use tidemark_meta::{MetaStore, Mode, keys};
 use tidemark_records::{BatchBuilder, Compression, Record};
 use tidemark_segment::{Covers, Index, verify};
@@ -620,5 +621,58 @@ mod model {
             assert_eq!(record.value.as_deref(), value.as_deref().map(str::as_bytes));
         }
         assert_eq!(table(&records), expected);
+    }
+}
+
+/// The disks are gone and most of the log lies in own objects, compacted ones among them: everything goes on where it was.
+#[tokio::test(start_paused = true)]
+async fn a_compacted_log_outlives_its_disks() {
+    for (seed, with_state) in [(80, true), (81, false)] {
+        let mut world = world(seed, |_| {});
+        let p = world.start().await;
+        let topic = p.topic("t", 2).await;
+        let compact = [
+            ("cleanup.policy", "compact"),
+            ("min.cleanable.dirty.ratio", "0.1"),
+        ];
+        let compacted = p.topic_with("c", 1, &compact).await;
+        for round in 0..6 {
+            fill(&p, &topic, round * 20, 20).await;
+            updates(&world, &p, &compacted, 40, 2).await;
+            pause(7).await;
+        }
+        assert!(p.log.tier_counters().records_compacted > 100);
+        let before = [
+            bytes(&p, &topic, P0).await,
+            bytes(&p, &topic, PartitionIndex(1)).await,
+        ];
+        let latest = table(&read(&p, &compacted, 0).await);
+        let (end, _) = find(&p, &compacted, OffsetSpec::Latest).await;
+        p.stop().await;
+        for shard in [ShardId(0), ShardId(1)] {
+            assert!(!level1(&world, shard).await.is_empty());
+            if !with_state {
+                let mut tx = world.store.begin();
+                keys::clear(tx.as_mut(), &StateKey(shard));
+                tx.commit().await.unwrap();
+            }
+        }
+        world.wipe();
+        world.give_up().await;
+        let p = world.start().await;
+        let (topic, compacted) = (p.find("t").await, p.find("c").await);
+        for (index, before) in (0..).map(PartitionIndex).zip(&before) {
+            assert_eq!(bytes(&p, &topic, index).await, *before, "seed {seed}");
+        }
+        assert_eq!(find(&p, &compacted, OffsetSpec::Latest).await.0, end);
+        assert_eq!(table(&read(&p, &compacted, 0).await), latest);
+        let next = put(&p, &compacted, now(&world), &[(1, Some("new".to_owned()))]).await;
+        assert_eq!(next, end);
+        for round in 6..9 {
+            fill(&p, &topic, round * 20, 20).await;
+            pause(7).await;
+        }
+        assert_eq!(p.read_all(&topic, P0, 0).await.len(), 360);
+        audit_own(&world).await;
     }
 }

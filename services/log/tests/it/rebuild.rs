@@ -285,6 +285,54 @@ async fn nothing_is_rebuilt_without_the_operators_word() {
     p.stop().await;
 }
 
+/// What an unclean seal gives up of an extent that was tiered is not lost: offsets, sequences and readers go on behind it.
+#[tokio::test(start_paused = true)]
+async fn an_unclean_seal_loses_nothing_that_was_tiered() {
+    let world = World::tiered(93);
+    world.fill_disks(0);
+    let p = world.start().await;
+    let topic = p.topic("t", 1).await;
+    fill(&p, &topic, 0, 30).await;
+    for batch in 0..4 {
+        send(&p, &topic, 2 * batch).await.unwrap();
+    }
+    let before = bytes(&p, &topic, P0).await;
+    let shard = topic.partition(P0).unwrap().shard;
+    p.stop().await;
+    let mut tx = world.store.begin();
+    let range = ExtentKey::of_shard(shard);
+    let rows: Vec<(ExtentKey, ExtentRow)> = keys::scan(tx.as_mut(), range, 1_000, Mode::Snapshot)
+        .await
+        .unwrap();
+    drop(tx);
+    let (key, row) = rows.last().unwrap();
+    let newest = tidemark_journal::ExtentId {
+        shard,
+        index: key.index,
+    };
+    // Its checkpoint takes two frames; of its data, one frame is left.
+    world.replicas[0].rot(newest, Lsn(row.first.0 + 3));
+    let p = world.start_unready().await;
+    closed(&p).await;
+    let sealed = p.leases.unclean_seal(shard).await.unwrap();
+    assert_eq!(sealed.lost.len(), 1, "{sealed:?}");
+    p.log.reopen(shard);
+    p.log.serving().await;
+    let topic = p.find("t").await;
+    assert_eq!(bytes(&p, &topic, P0).await, before);
+    assert_eq!(send(&p, &topic, 6).await, Ok((66, true)));
+    assert_eq!(send(&p, &topic, 8).await, Ok((68, false)));
+    p.stop().await;
+    let p = world.start().await;
+    let topic = p.find("t").await;
+    assert_eq!(p.read_all(&topic, P0, 0).await.len(), 70);
+    for from in 0..70 {
+        let read = p.read_all(&topic, P0, from).await;
+        assert_eq!(read[0].0, from);
+    }
+    audit(&world).await;
+}
+
 /// A state that cannot be read is no state: the shard stays closed rather than forget its producers.
 #[tokio::test(start_paused = true)]
 async fn a_damaged_state_object_keeps_the_shard_closed() {
