@@ -10,6 +10,7 @@
 pub mod error;
 pub mod html;
 pub mod http;
+pub mod instructions;
 pub mod kafka;
 pub mod layout;
 pub mod measure;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use tidemark_loadtest::instructions::{Ratchet, Verdict, measure};
 use tidemark_loadtest::peers::{Comparison, Options, Peer, compare};
 use tidemark_loadtest::progress::Progress;
 use tidemark_loadtest::report::Report;
@@ -57,6 +58,8 @@ enum Command {
     },
     /// Starts servers in turn on this machine and compares them under the same load.
     Peers(Peers),
+    /// Counts the instructions of the server's hot paths and compares them with what they may be. Needs valgrind.
+    Instructions(Instructions),
     /// Makes the page of side-by-side runs out of their JSON.
     Report {
         /// What `peers` wrote.
@@ -82,6 +85,28 @@ struct Peers {
     /// Rounds of each.
     #[arg(long, default_value_t = 5)]
     rounds: u32,
+    #[command(flatten)]
+    places: PlacesArgs,
+    /// Where the results go: a JSON file per scenario and one page.
+    #[arg(long, default_value = "loadtest/results")]
+    out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Instructions {
+    /// The paths and what each may cost.
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.toml"))]
+    ratchet: PathBuf,
+    /// Only paths whose name contains this.
+    #[arg(long, default_value = "")]
+    only: String,
+    #[command(flatten)]
+    places: PlacesArgs,
+}
+
+/// Where a run finds and leaves what it needs.
+#[derive(Debug, Args)]
+struct PlacesArgs {
     /// Tidemark's binary.
     #[arg(long, default_value = "target/release/tidemark")]
     tidemark: PathBuf,
@@ -91,9 +116,20 @@ struct Peers {
     /// Where the servers' data goes while they run.
     #[arg(long, default_value = "loadtest/bench/.data")]
     data: PathBuf,
-    /// Where the results go: a JSON file per scenario and one page.
-    #[arg(long, default_value = "loadtest/results")]
-    out: PathBuf,
+}
+
+impl PlacesArgs {
+    fn options(&self, rounds: u32, command: String) -> Result<Options, LoadError> {
+        let absolute =
+            |p: &Path| std::path::absolute(p).map_err(LoadError::system("find the folder"));
+        Ok(Options {
+            rounds: rounds.max(1),
+            cache: absolute(&self.cache)?,
+            data: absolute(&self.data)?,
+            tidemark: absolute(&self.tidemark)?,
+            command,
+        })
+    }
 }
 
 fn main() -> ExitCode {
@@ -153,6 +189,7 @@ async fn serve(command: Command) -> Result<bool, LoadError> {
             Ok(report.findings.is_clean())
         }
         Command::Peers(peers) => side_by_side(peers).await.map(|()| true),
+        Command::Instructions(asked) => instructions(asked).await,
         Command::Report { json, html } => {
             let all: Result<Vec<Comparison>, LoadError> =
                 json.iter().map(|p| from_json(p)).collect();
@@ -163,19 +200,13 @@ async fn serve(command: Command) -> Result<bool, LoadError> {
 }
 
 async fn side_by_side(asked: Peers) -> Result<(), LoadError> {
-    let absolute = |p: &Path| std::path::absolute(p).map_err(LoadError::system("find the folder"));
     let peers: Result<Vec<Peer>, LoadError> = asked.peers.iter().map(|p| read_peer(p)).collect();
-    let options = Options {
-        rounds: asked.rounds.max(1),
-        cache: absolute(&asked.cache)?,
-        data: absolute(&asked.data)?,
-        tidemark: absolute(&asked.tidemark)?,
-        command: format!(
-            "tidemark-loadtest peers --rounds {} --peers {}",
-            asked.rounds,
-            asked.peers.join(",")
-        ),
-    };
+    let command = format!(
+        "tidemark-loadtest peers --rounds {} --peers {}",
+        asked.rounds,
+        asked.peers.join(",")
+    );
+    let options = asked.places.options(asked.rounds, command)?;
     let peers = peers?;
     std::fs::create_dir_all(&asked.out).map_err(LoadError::system("make the results' folder"))?;
     let mut all = Vec::new();
@@ -198,6 +229,35 @@ async fn side_by_side(asked: Peers) -> Result<(), LoadError> {
         write(&asked.out.join("index.html"), &pages::of_comparisons(&all))?;
     }
     Ok(())
+}
+
+/// Measures every path; false when one costs more than it may.
+async fn instructions(asked: Instructions) -> Result<bool, LoadError> {
+    let text = std::fs::read_to_string(&asked.ratchet);
+    let read = LoadError::system(format!("read {}", asked.ratchet.display()));
+    let ratchet = Ratchet::parse(&text.map_err(read)?)?;
+    let options = asked.places.options(1, String::new())?;
+    std::fs::create_dir_all(&options.cache).map_err(LoadError::system("make the cache folder"))?;
+    let tidemark = read_peer("tidemark")?;
+    let mut held = true;
+    for path in ratchet
+        .paths
+        .iter()
+        .filter(|p| p.name.contains(&asked.only))
+    {
+        let measured = measure(path, &tidemark, &options).await?;
+        let said = match ratchet.judge(path, measured) {
+            Verdict::Same(_) => "",
+            Verdict::Better(_) => ": better, lower its number",
+            Verdict::Worse(_) => ": worse than the margin allows",
+        };
+        held &= !matches!(ratchet.judge(path, measured), Verdict::Worse(_));
+        println!(
+            "{}: {measured:.0} instructions, its number is {}{said}",
+            path.name, path.instructions
+        );
+    }
+    Ok(held)
 }
 
 /// A peer by its file, or by its name among the repository's.

@@ -1,7 +1,7 @@
 //! One connection: frames in, answers out, in the order of the requests.
 //!
 //! # Overview
-//! A reading half and a writing half share one task and a bounded queue. A request is served when every
+//! A reading half and a writing half share one task and a bounded [`Line`]. A request is served when every
 //! earlier one has been answered, as in Kafka, with one exception: a staged request (Produce) goes through
 //! its first stage, which puts its batches into their order, as soon as nothing unserved is ahead of it. So
 //! the appends of pipelined produces overlap while order is kept.
@@ -11,6 +11,7 @@
 //! asked to end, a waiting fetch is answered with what there is, a join or sync with an error that lets its client
 //! find the coordinator again. Writes run to their end (J9).
 
+mod line;
 mod read;
 mod write;
 
@@ -23,10 +24,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use tidemark_log::Backing;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::line::Line;
 use self::read::{Frame, FrameReader, ReadEnd, Start};
 use self::write::WriteEnd;
 use crate::dispatch::{Route, open, route, serve};
@@ -116,6 +117,8 @@ struct Conn {
     unanswered: AtomicUsize,
     /// Cancelled when the peer has gone, or can say no more that is understood.
     gone: CancellationToken,
+    /// Requests on their way from the reading half to the writing one.
+    line: Line<Queued>,
 }
 
 /// Serves a connection until it ends. `peer.stop` ends it after what has begun; `greeted` is called when its first
@@ -131,9 +134,9 @@ where
     W: AsyncWrite + Unpin + Send,
 {
     let _counted = shared.meter.connection();
-    let (queue, queued) = mpsc::channel(shared.config.pipeline_max.max(1));
     let frames = FrameReader::new(reader, &shared.requests, Arc::clone(&shared.config));
     let conn = Conn {
+        line: Line::new(shared.config.pipeline_max),
         shared,
         peer,
         unstarted: AtomicUsize::new(0),
@@ -144,21 +147,22 @@ where
         let end = tokio::select! {
             biased;
             () = conn.peer.stop.cancelled() => End::Asked,
-            end = conn.read(frames, &queue, greeted) => {
+            end = conn.read(frames, greeted) => {
                 conn.gone.cancel();
                 end
             }
         };
-        drop(queue);
+        conn.line.close();
         end
     };
-    let writing = conn.write(writer, queued);
+    let writing = conn.write(writer);
     tokio::pin!(reading, writing);
     tokio::select! {
         biased;
+        // First, so that what it reads is seen by the writing half at once, without another turn of the task.
+        end = &mut reading => writing.await.unwrap_or(end),
         // The writing half ends first only when it failed.
         failed = &mut writing => failed.unwrap_or(End::Asked),
-        end = &mut reading => writing.await.unwrap_or(end),
     }
 }
 
@@ -166,7 +170,6 @@ impl Conn {
     async fn read<R: AsyncRead + Unpin + Send>(
         &self,
         mut frames: FrameReader<R>,
-        queue: &mpsc::Sender<Queued>,
         greeted: impl FnOnce() + Send,
     ) -> End {
         let config = &self.shared.config;
@@ -184,7 +187,8 @@ impl Conn {
                 Work::Answered(_) | Work::Start(..) | Work::Running(_) => false,
             };
             self.unanswered.fetch_add(1, Ordering::Relaxed);
-            if queue.send(queued).await.is_err() || ends {
+            self.line.push(queued).await;
+            if ends {
                 // The writing half says why.
                 return End::Asked;
             }
@@ -268,12 +272,8 @@ impl Conn {
     }
 
     /// Answers what is queued until the queue ends. `Some` when the connection cannot go on.
-    async fn write<W: AsyncWrite + Unpin>(
-        &self,
-        mut io: W,
-        mut queued: mpsc::Receiver<Queued>,
-    ) -> Option<End> {
-        while let Some(next) = queued.recv().await {
+    async fn write<W: AsyncWrite + Unpin>(&self, mut io: W) -> Option<End> {
+        while let Some(next) = self.line.pop().await {
             let Queued {
                 work,
                 api,

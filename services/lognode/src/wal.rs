@@ -268,7 +268,8 @@ impl Wal {
         }
         drop(durable);
         self.count_disk();
-        held.into_iter().for_each(Held::answer);
+        // The newest first: who waits for the oldest then finds all of them at once, and is woken once.
+        held.into_iter().rev().for_each(Held::answer);
         self.want_spare();
         Ok(())
     }

@@ -68,6 +68,11 @@ impl Lane {
         true
     }
 
+    /// Whether the oldest pending answer is the newest too, which nobody has polled yet.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.pending.len() == 1
+    }
+
     /// The oldest pending answer, when it is there.
     pub(super) fn poll(
         &mut self,

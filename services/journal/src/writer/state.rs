@@ -109,8 +109,20 @@ impl State {
         self.uncommitted_bytes += bytes;
         self.send(&frame, bytes);
         self.uncommitted.push_back(frame);
-        self.wake();
+        self.expect();
         Ok(lsn)
+    }
+
+    /// Has the driver woken by the first answer to come, without waking it now only to find none.
+    fn expect(&mut self) {
+        let Some(driver) = self.driver.clone() else {
+            return;
+        };
+        if self.lanes.iter().any(Lane::is_fresh)
+            && self.poll(&mut Context::from_waker(&driver)).is_ready()
+        {
+            driver.wake();
+        }
     }
 
     fn send(&mut self, frame: &Frame, bytes: usize) {
