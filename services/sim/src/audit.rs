@@ -234,7 +234,9 @@ pub(crate) async fn what_is_left(world: &Arc<World>, given_up: &[ShardId]) -> bo
     let mut whole = true;
     for (index, placement) in topic.indexed() {
         let id = topic.partition_id(index);
-        let (floor, mut next) = (world.ledger.floor(id), 0);
+        let begins = process.log.offsets(&TENANT, &topic, index);
+        let mut next = begins.map_or(0, |offsets| offsets.log_start.0);
+        let floor = world.ledger.floor(id).max(next);
         let mut failed = None;
         loop {
             let limits = (64 << 10, Duration::ZERO);

@@ -42,9 +42,11 @@ mod takeovers;
 mod tap;
 mod trace;
 mod verdict;
+mod wiped;
 mod world;
 
 pub use broken::{Broken, Flaw};
 pub use damage::{Damage, run_damage};
 pub use run::{Outcome, run};
 pub use verdict::Violation;
+pub use wiped::{Ending, run_wiped};

@@ -5,3 +5,4 @@ mod damage;
 mod mutations;
 mod named;
 mod seeds;
+mod wiped;
