@@ -87,6 +87,7 @@ pub(crate) fn open(
         sequence: found.sequence,
         preparer,
         mark_refused: false,
+        told: false,
     };
     wal.settle();
     if let Some(why) = wal.poisoned() {

@@ -35,6 +35,8 @@ pub(crate) struct Pool {
     pub(crate) free: Vec<Slot>,
     /// Closed segments with frames of live extents, by number.
     pub(crate) closed: BTreeMap<u64, Closed>,
+    /// A slot whose first block was begun when the disk turned full, which also refused to have it taken back.
+    pub(crate) begun: Option<Slot>,
     /// The next segment's number. Never reused, not even when its first block was torn.
     pub(crate) next_segment: u64,
     /// The next file's number.
@@ -44,7 +46,7 @@ pub(crate) struct Pool {
 impl Pool {
     /// Bytes of all files in the pool.
     pub(crate) fn bytes(&self) -> u64 {
-        let free: u64 = self.free.iter().map(|s| s.bytes).sum();
+        let free: u64 = self.free.iter().chain(&self.begun).map(|s| s.bytes).sum();
         free + self.closed_bytes()
     }
 
@@ -145,8 +147,7 @@ fn spare_block(secret: u64) -> Vec<u8> {
     block
 }
 
-/// Makes a slot whose first block may be half written say again that it is unused.
+/// Makes a slot whose first block may be half written say again that it is unused. To be synced.
 pub(crate) fn disown(file: &dyn DiskFile, secret: u64) -> io::Result<()> {
-    file.write_at(0, &[IoSlice::new(&spare_block(secret))])?;
-    file.sync()
+    file.write_at(0, &[IoSlice::new(&spare_block(secret))])
 }

@@ -40,7 +40,16 @@ struct State {
     syncs: u64,
     free_bytes: Option<u64>,
     write_full: bool,
+    refusal: Option<Refusal>,
     stall: Option<Duration>,
+}
+
+/// Steps that need room and do not find it.
+#[derive(Debug)]
+struct Refusal {
+    from: u64,
+    times: u64,
+    kind: io::ErrorKind,
 }
 
 impl SimDisk {
@@ -105,6 +114,19 @@ impl SimDisk {
         self.state.lock().write_full = full;
     }
 
+    /// Makes the first `times` steps that need room (writes, creations, growths) fail with `kind`, counted from the step
+    /// with number `from` on.
+    pub fn refuse_from(&self, from: u64, times: u64, kind: io::ErrorKind) {
+        self.state.lock().refusal = Some(Refusal { from, times, kind });
+    }
+
+    /// How many refusals are still to come.
+    #[must_use]
+    pub fn refusals_left(&self) -> u64 {
+        let state = self.state.lock();
+        state.refusal.as_ref().map_or(0, |refusal| refusal.times)
+    }
+
     /// Makes every group wait up to `bound`, uniformly.
     pub fn set_stall(&self, bound: Option<Duration>) {
         self.state.lock().stall = bound;
@@ -139,7 +161,18 @@ impl SimDisk {
 }
 
 impl State {
+    /// Why the current step, which was counted already, finds no room.
+    fn refused(&mut self) -> Option<io::Error> {
+        let refusal = self.refusal.as_mut()?;
+        let due = refusal.times > 0 && refusal.from < self.steps;
+        refusal.times -= u64::from(due);
+        due.then(|| refusal.kind.into())
+    }
+
     fn reserve(&mut self, bytes: u64) -> io::Result<()> {
+        if let Some(refused) = self.refused() {
+            return Err(refused);
+        }
         if let Some(free) = &mut self.free_bytes {
             *free = free.checked_sub(bytes).ok_or_else(full)?;
         }
@@ -252,12 +285,13 @@ impl DiskFile for SimFile {
         self.disk.step(|state, _| {
             let mut bytes = Vec::with_capacity(slices.iter().map(|s| s.len()).sum());
             slices.iter().for_each(|s| bytes.extend_from_slice(s));
-            if state.write_full {
+            let refused = state.refused();
+            if let Some(error) = refused.or_else(|| state.write_full.then(full)) {
                 // Some of it got through before the disk was full.
                 let kept = self.disk.entropy.below(bytes.len() as u64);
                 bytes.truncate(usize::try_from(kept).unwrap_or(0));
                 state.image.write(self.id, offset, &bytes);
-                return Err(full());
+                return Err(error);
             }
             state.image.write(self.id, offset, &bytes);
             Ok(())

@@ -88,6 +88,8 @@ pub(crate) struct Wal {
     pub(crate) preparer: Preparer,
     /// The disk was full when the newest mark was to be written.
     pub(crate) mark_refused: bool,
+    /// That the disk has no room was said.
+    pub(crate) told: bool,
 }
 
 impl Wal {
@@ -207,6 +209,16 @@ impl Wal {
         }
     }
 
+    /// Says that the disk itself has no room, or makes none, once until it has.
+    pub(crate) fn tell(&mut self, why: &dyn Display) {
+        if !std::mem::replace(&mut self.told, true) {
+            let folder = self.disk.folder();
+            tracing::warn!(
+                "log node in {folder}: {why}; appends are refused until there is room: free some on this disk"
+            );
+        }
+    }
+
     fn stored_crc(
         &self,
         durable: &crate::view::Durable,
@@ -243,6 +255,7 @@ impl Wal {
             Err(Trouble::Full) => {
                 // A thin-provisioned disk filled up under a reserved file. The plan is dropped; the next
                 // group overwrites what got through.
+                self.tell(&"write a group: no space");
                 for held in held {
                     held.refuse_full();
                 }
@@ -280,6 +293,7 @@ impl Wal {
         kind: BlockKind,
         block: &BlockBuilder,
     ) -> Result<Position, Trouble> {
+        self.take_back()?;
         let at = self.active.at;
         let bytes = write_block(
             &self.active.slot,

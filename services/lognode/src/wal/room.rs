@@ -7,6 +7,7 @@ use crate::format::{
 use crate::prepare::Job;
 use crate::request::Claim;
 use crate::segments::{Closed, Slot, disown};
+use crate::view::SegmentFile;
 use crate::wal::{Active, Trouble, Wal, write_block};
 
 /// The index is sized exactly only this close to the segment's end, bytes.
@@ -35,6 +36,7 @@ impl Wal {
         claim: Claim,
         may_switch: bool,
     ) -> Result<bool, Trouble> {
+        self.take_back()?;
         let end = self.active.at.offset + bytes;
         let capacity = self.active.slot.bytes;
         if end + self.index_room(end) + BLOCK_ALIGN <= capacity {
@@ -127,7 +129,11 @@ impl Wal {
         }
         let name = self.pool.name_next();
         let made = crate::segments::prepare(&*self.disk, &name, bytes, self.view.secret, || false);
-        let slot = made.map_err(Trouble::of(format_args!("make {name}")))?;
+        let slot = made.map_err(|error| {
+            self.tell(&format_args!("make {name}: {error}"));
+            Trouble::of(format_args!("make {name}"))(error)
+        })?;
+        self.told = false;
         self.pool.free.push(slot);
         Ok(())
     }
@@ -178,6 +184,28 @@ impl Wal {
         }
     }
 
+    /// Takes back the first block of a segment that could not be begun: no later recovery may find it, since this writer goes
+    /// on in the old segment. So nothing else is written before that is done, and as long as the disk has no room for it
+    /// either, what needs room is refused.
+    /// Breaks: `a_disk_that_is_full_at_any_write_refuses_and_goes_on`.
+    pub(super) fn take_back(&mut self) -> Result<(), Trouble> {
+        if let Some(slot) = self.pool.begun.take() {
+            let SegmentFile { name, file } = &slot.segment_file;
+            let taken = disown(&**file, self.view.secret);
+            let taken = taken.map_err(Trouble::of(format_args!("take back {name}")));
+            let synced = taken.and_then(|()| {
+                let what = format_args!("sync {name}");
+                file.sync().map_err(Trouble::of_sync(what))
+            });
+            if let Err(trouble) = synced {
+                self.pool.begun = Some(slot);
+                return Err(trouble);
+            }
+            self.pool.free.push(slot);
+        }
+        Ok(())
+    }
+
     fn begin(&mut self, slot: Slot, index_bytes: u64) -> Result<(), Trouble> {
         let block = self.first_block(index_bytes);
         let segment = self.pool.next_segment;
@@ -187,11 +215,8 @@ impl Wal {
         let bytes = match write_block(&slot, header, &block, &self.counters) {
             Ok(bytes) => bytes,
             Err(Trouble::Full) => {
-                // The segment must not be found by a later recovery: this one goes on in the old segment.
-                let name = &slot.segment_file.name;
-                disown(&*slot.segment_file.file, self.view.secret)
-                    .map_err(|e| Trouble::Failed(format!("take back {name}: {e}")))?;
-                self.pool.free.push(slot);
+                self.pool.begun = Some(slot);
+                self.take_back()?;
                 return Err(Trouble::Full);
             }
             Err(failed) => return Err(failed),

@@ -13,6 +13,7 @@ mod damage;
 mod failures;
 mod files;
 mod fixture;
+mod full;
 mod fuzzed;
 mod memory;
 mod rig;
