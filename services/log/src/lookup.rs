@@ -10,7 +10,7 @@ use crate::fetch::Isolation;
 use crate::index::Index;
 use crate::offsets::{EpochEnd, ListedOffset, OffsetSpec};
 use crate::poll::prove;
-use crate::read::{self, clean_end, hot_start, locate_time, scan, with_index};
+use crate::read::{self, Way, clean_end, hot_start, locate_time, scan, with_index};
 use crate::shard::{Readables, Shard};
 use crate::tier;
 use crate::view::{StoredBatch, View};
@@ -82,7 +82,9 @@ async fn latest_tiered(
         return Ok(ListedOffset::NONE);
     };
     let rows = shard.cold.rows();
-    let end = tier::scan::end(&tier.objects, &rows, view.id).await;
+    let deadline = env.clock.now() + tier::scan::PATIENCE;
+    let end = tier::scan::end(&tier.objects, &rows, view.id);
+    let end = tier::scan::by(deadline, end).await;
     let log_start = view.state.read().log_start;
     let end = end.map_err(|error| ReadError::from(PassError::from(error)))?;
     let last = end.filter(|end| *end > log_start);
@@ -111,7 +113,8 @@ async fn max_timestamp(
     let Some((ms, base)) = view.state.read().max_timestamp else {
         return Ok(ListedOffset::NONE);
     };
-    let found = read::read(env, shard, view, base, 0, true).await?;
+    let deadline = env.clock.now() + tier::scan::PATIENCE;
+    let found = read::read(env, shard, view, base, (0, true), deadline).await?;
     let Some(batch) = found.into_iter().next() else {
         return Ok(ListedOffset::NONE);
     };
@@ -230,11 +233,13 @@ async fn pass_by_time(
     let Readables { reader, extents } = readables;
     let reader = reader.as_ref().ok_or(ReadError::NotLeader(shard.id))?;
     let known = (reader, &env.cold.maps);
+    let deadline = env.clock.now() + tier::scan::PATIENCE;
     let hot = hot_start(known, extents, partition).await?;
     let hot = hot.max(clean_end(env, shard, partition));
     if let Some(tier) = env.tier.as_ref().filter(|_| from < hot.min(until)) {
         let (rows, range) = (shard.cold.rows(), (from, hot.min(until)));
-        let found = tier::scan::by_time(&tier.objects, &rows, partition, range, ms).await?;
+        let found = tier::scan::by_time(&tier.objects, &rows, partition, range, ms);
+        let found = tier::scan::by(deadline, found).await?;
         if found.is_some() {
             return Ok(found);
         }
@@ -251,8 +256,11 @@ async fn pass_by_time(
         };
         let mut found = None;
         let start = mark.offset.max(from);
-        let hint = Some((extent.extent.id.index, mark.lsn));
-        scan(env, shard, partition, start, until, hint, &mut |batch| {
+        let way = Way {
+            hint: Some((extent.extent.id.index, mark.lsn)),
+            deadline,
+        };
+        scan(env, shard, partition, (start, until), way, &mut |batch| {
             let hit = batch.max_timestamp >= ms;
             if hit {
                 found = Some(batch);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tidemark_types::{Coded, ErrorCode, LeaderEpoch, Offset, Tenant};
+use tokio::time::Instant;
 
 use crate::Mutation;
 use crate::env::Env;
@@ -12,6 +13,7 @@ use crate::fetch::{FetchPartition, FetchRequest, FetchedPartition};
 use crate::owner::leader_epoch;
 use crate::read;
 use crate::shard::Shard;
+use crate::tier;
 use crate::waiters::{Registered, Wake};
 
 /// One partition while its fetch goes on.
@@ -55,6 +57,8 @@ pub(crate) async fn fetch(
     request: &FetchRequest,
 ) -> Vec<FetchedPartition> {
     let deadline = env.clock.now() + request.max_wait;
+    // One for all partitions: those that need nothing of a store that hangs must not wait for each that does.
+    let mut cold = env.clock.now() + tier::scan::PATIENCE;
     let mut slots: Vec<Slot<'_>> = request
         .partitions
         .iter()
@@ -62,7 +66,7 @@ pub(crate) async fn fetch(
         .collect();
     let mut total = 0;
     for slot in &mut slots {
-        total += fill(env, slot, request, total).await;
+        total += fill(env, slot, request, total, cold).await;
     }
     if slots.is_empty() || is_over(&slots, request, total) || env.clock.now() >= deadline {
         return slots.into_iter().map(|slot| slot.answer).collect();
@@ -83,13 +87,15 @@ pub(crate) async fn fetch(
             let _ = tokio::time::timeout_at(deadline, wake.wait()).await;
             due = wake.due();
         }
-        let mut over = env.clock.now() >= deadline;
+        let now = env.clock.now();
+        let mut over = now >= deadline;
+        cold = now + tier::scan::PATIENCE;
         for place in due.drain(..) {
             let slot = &mut slots[place];
             if let Some(shard) = slot.shard {
                 registered.again(place, shard, slot.partition());
             }
-            total += fill(env, slot, request, total).await;
+            total += fill(env, slot, request, total, cold).await;
             over |= is_over(std::slice::from_ref(slot), request, total);
         }
         if over {
@@ -155,8 +161,15 @@ impl Slot<'_> {
     }
 }
 
-/// Adds what there is to a slot and gives the bytes added. `total` is what all slots have.
-async fn fill(env: &Env, slot: &mut Slot<'_>, request: &FetchRequest, total: usize) -> usize {
+/// Adds what there is to a slot and gives the bytes added. `total` is what all slots have; the object store is waited for
+/// until `cold`.
+async fn fill(
+    env: &Env,
+    slot: &mut Slot<'_>,
+    request: &FetchRequest,
+    total: usize,
+    cold: Instant,
+) -> usize {
     let Some(shard) = slot.shard else { return 0 };
     if let Err(error) = shard.ownership() {
         // What was read stays right: committed prefixes are immutable. Without any, say why.
@@ -196,7 +209,8 @@ async fn fill(env: &Env, slot: &mut Slot<'_>, request: &FetchRequest, total: usi
     if room == 0 && total > 0 {
         return 0;
     }
-    match read::read(env, shard, &view, slot.next, room, total == 0).await {
+    let room = (room, total == 0);
+    match read::read(env, shard, &view, slot.next, room, cold).await {
         Ok(batches) => take(slot, batches),
         Err(error) => {
             tracing::warn!(partition = %view.id, "fetch: {error}");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tidemark_journal::{FrameKind, Reader};
 use tidemark_types::{DecodeError, ExtentIdx, Lsn, Offset, PartitionId};
+use tokio::time::Instant;
 
 use crate::again::{Again, PassError};
 use crate::checkpoint::Assembler;
@@ -32,15 +33,25 @@ impl From<DecodeError> for ReadError {
 /// A position in the journal: which of the readable extents, and where in it.
 pub(crate) type Hint = (ExtentIdx, Lsn);
 
+/// How a scan goes about it.
+#[derive(Clone, Copy)]
+pub(crate) struct Way {
+    /// Where to begin in the journal, when that is known.
+    pub(crate) hint: Option<Hint>,
+    /// Until when the object store is waited for.
+    pub(crate) deadline: Instant,
+}
+
 /// Batches from the one that holds `from` on, at most `bytes_max` of them unless the first is larger and
-/// `oversized` allows that. Empty at the end of the log, or when the first does not fit.
+/// `oversized` allows that. Empty at the end of the log, or when the first does not fit. What was found before an error is
+/// given; whoever reads on meets the error again.
 pub(crate) async fn read(
     env: &Env,
     shard: &Shard,
     view: &View,
     from: Offset,
-    bytes_max: usize,
-    oversized: bool,
+    (bytes_max, oversized): (usize, bool),
+    deadline: Instant,
 ) -> Result<Vec<StoredBatch>, ReadError> {
     let mut take = Take {
         batches: Vec::new(),
@@ -55,14 +66,22 @@ pub(crate) async fn read(
         .tail_start()
         .max(clean_end(env, shard, view.id));
     if next < tail_start {
-        let reached = scan(env, shard, view.id, next, tail_start, None, &mut |batch| {
-            take.offer(batch)
-        })
-        .await?;
-        let Some(reached) = reached else {
-            return Ok(take.batches);
+        let way = Way {
+            hint: None,
+            deadline,
         };
-        next = reached;
+        let range = (next, tail_start);
+        let mut offer = |batch| take.offer(batch);
+        let scanned = scan(env, shard, view.id, range, way, &mut offer).await;
+        match scanned {
+            Ok(Some(reached)) => next = reached,
+            Ok(None) => return Ok(take.batches),
+            Err(error) if take.batches.is_empty() => return Err(error),
+            Err(error) => {
+                tracing::debug!(partition = %view.id, "read on later: {error}");
+                return Ok(take.batches);
+            }
+        }
     }
     let shown = view.state.read();
     for batch in shown.tail_from(next) {
@@ -105,14 +124,13 @@ pub(crate) fn clean_end(env: &Env, shard: &Shard, partition: PartitionId) -> Off
 
 /// Visits a partition's batches that end above `from` and begin below `until`, in order, out of cold segments and the
 /// journal, until `visit` answers `false`: then the answer is `None`. Else it is where the next batch begins, which may lie
-/// behind the last one visited where compaction left a gap. `hint` says where to begin in the journal when that is known.
+/// behind the last one visited where compaction left a gap.
 pub(crate) async fn scan(
     env: &Env,
     shard: &Shard,
     partition: PartitionId,
-    from: Offset,
-    until: Offset,
-    mut hint: Option<Hint>,
+    (from, until): (Offset, Offset),
+    mut way: Way,
     visit: &mut (impl FnMut(StoredBatch) -> bool + Send),
 ) -> Result<Option<Offset>, ReadError> {
     let mut next = from;
@@ -124,15 +142,8 @@ pub(crate) async fn scan(
             next = batch.end;
             visit(batch)
         };
-        let passed = pass(
-            env,
-            shard,
-            &readables,
-            partition,
-            range,
-            hint.take(),
-            &mut follow,
-        );
+        let passed = pass(env, shard, &readables, partition, range, way, &mut follow);
+        way.hint = None;
         match passed.await {
             Ok(reached) => return Ok(reached),
             // Deleted while it was read: what is left is not asked for.
@@ -155,13 +166,13 @@ async fn pass(
     readables: &Readables,
     partition: PartitionId,
     (from, until): (Offset, Offset),
-    hint: Option<Hint>,
+    way: Way,
     visit: &mut (impl FnMut(StoredBatch) -> bool + Send),
 ) -> Result<Option<Offset>, PassError> {
     let Readables { reader, extents } = readables;
     let reader = reader.as_ref().ok_or(ReadError::NotLeader(shard.id))?;
     let known = (reader, &env.cold.maps);
-    let hinted = hint.and_then(|(index, lsn)| {
+    let hinted = way.hint.and_then(|(index, lsn)| {
         let at = extents.iter().position(|e| e.extent.id.index == index);
         at.map(|at| (at, lsn))
     });
@@ -174,7 +185,8 @@ async fn pass(
         if let Some(tier) = env.tier.as_ref().filter(|_| next < cold) {
             let rows = shard.cold.rows();
             let range = (from, cold);
-            let reached = tier::scan::scan(&tier.objects, &rows, partition, range, visit).await?;
+            let scanned = tier::scan::scan(&tier.objects, &rows, partition, range, visit);
+            let reached = tier::scan::by(way.deadline, scanned).await?;
             let Some(reached) = reached else {
                 return Ok(None);
             };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tidemark_blob::BlobError;
+use tidemark_blob::{BlobError, BlobErrorKind, Remedy};
 use tidemark_meta::keys::Key;
 use tidemark_meta::keys::cold::{GarbageKey, GarbageRow, PendingKey, PendingRow, condemn};
 use tidemark_meta::keys::shard::ShardKey;
@@ -22,6 +22,8 @@ use crate::env::Env;
 
 /// Rows read in one transaction.
 const PAGE: usize = 200;
+/// Objects that one round passes over since the store refuses to delete them.
+const FAILED_MAX: u32 = 20;
 
 /// Why a round did not finish; the next one does what is left.
 #[derive(Debug, thiserror::Error)]
@@ -65,11 +67,26 @@ pub(crate) async fn run(env: Arc<Env>, tier: Arc<Tier>, stop: CancellationToken)
     }
 }
 
+/// Deletes that failed in one round.
+#[derive(Default)]
+struct Failed(u32);
+
+impl Failed {
+    /// Whether the round goes on to the next object: only where the store served this one and refused it, and not for ever.
+    fn pass(&mut self, error: &BlobError) -> bool {
+        self.0 += 1;
+        error.remedy() != Remedy::Retry
+            && error.kind() != BlobErrorKind::NoBucket
+            && self.0 <= FAILED_MAX
+    }
+}
+
 async fn round(env: &Env, tier: &Tier) -> Result<(), CollectError> {
     for shard in (0..env.config.shards).map(ShardId) {
         orphans(env, tier, shard).await?;
     }
     let mut range = GarbageKey::all();
+    let mut failed = Failed::default();
     loop {
         let mut tx = env.meta.begin();
         let page: Vec<(GarbageKey, GarbageRow)> =
@@ -77,7 +94,14 @@ async fn round(env: &Env, tier: &Tier) -> Result<(), CollectError> {
         drop(tx);
         let now_ms = env.clock.wall_ms();
         for (key, row) in page.iter().filter(|(_, row)| row.not_before_ms <= now_ms) {
-            delete(env, tier, key, row).await?;
+            match delete(env, tier, key, row).await {
+                Ok(()) => {}
+                // One object that may not be deleted (a lock, a hold) keeps no other from it.
+                Err(CollectError::Blob(error)) if failed.pass(&error) => {
+                    tracing::info!("delete it later: {error}. {}", error.kind().hint());
+                }
+                Err(error) => return Err(error),
+            }
         }
         let Some((last, _)) = page.last().filter(|_| page.len() == PAGE) else {
             return Ok(());

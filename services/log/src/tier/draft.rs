@@ -12,8 +12,8 @@ use super::counters::{add, count};
 use super::objects::ObjectError;
 use super::retain::not_before;
 use super::rows::Level1;
-use super::swap::{Swap, abandon, swap};
-use super::worker::{RoundError, put, retries, still_owned};
+use super::swap::{Swap, swap};
+use super::worker::{RoundError, give_up, put, retries, still_owned};
 use crate::env::Env;
 use crate::shard::Shard;
 use crate::view::StoredBatch;
@@ -174,11 +174,11 @@ pub(crate) async fn give_up_if_failed(
     object: ObjectId,
     outcome: Result<(), CompactError>,
 ) -> Result<(), CompactError> {
-    if outcome.as_ref().is_err_and(|error| !error.is_loss())
-        && let Err(error) = abandon(job.env, job.ownership, object).await
+    if let Err(error) = outcome.as_ref()
+        && !error.is_loss()
     {
-        // The next epoch collects it.
-        tracing::debug!(shard = %job.shard.id, "abandon {object}: {error}");
+        let is_foreign = matches!(error, CompactError::Put(error) if error.is_foreign());
+        give_up(job.env, job.ownership, object, is_foreign).await;
     }
     outcome
 }

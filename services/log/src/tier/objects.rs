@@ -37,6 +37,9 @@ pub(crate) enum ObjectError {
     /// The store does not give it just now.
     #[error("{0}")]
     Store(#[from] BlobError),
+    /// The store did not give it while someone waited for it.
+    #[error("read cold segments: no answer within {0:?}")]
+    Slow(Duration),
     /// It is not what was written.
     #[error("read cold segment {object}: {why}")]
     Damaged {

@@ -24,7 +24,7 @@ use super::counters::{add, count};
 use super::draft::Job;
 use super::retain::not_before;
 use super::state::{Header, encode};
-use super::worker::{RoundError, put, reload, retries, step, still_owned};
+use super::worker::{RoundError, put_or_give_up, reload, retries, step, still_owned};
 use crate::checkpoint;
 use crate::index::ReadableExtent;
 use crate::state::CommittedState;
@@ -95,7 +95,7 @@ async fn save(job: Job<'_>, lsn: Lsn, checkpoint: &[FrameBody]) -> Result<(), Ro
     };
     let chunks = encode(Header { object, lsn }, checkpoint);
     let bytes = chunks.iter().map(|chunk| chunk.len() as u64).sum();
-    put(env, tier, shard, ownership, object, &chunks).await?;
+    put_or_give_up(job, object, &chunks).await?;
     let row = StateRow { object, lsn, bytes };
     let later = not_before(env, tier);
     // T1: until the store says which, the same commit is run again and again.

@@ -1,12 +1,28 @@
 //! Finding a partition's batches in cold segments, by offset and by time: in its own ones first, then in those of all.
 
+use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidemark_types::{Offset, PartitionId};
+use tokio::time::Instant;
 
 use super::objects::{ObjectError, Objects};
 use super::rows::{Level0, Located, Rows};
 use crate::view::StoredBatch;
+
+/// How long a request waits for the object store, whatever it asks of it: longer than one attempt of a GET takes at the
+/// most (10 s and one more for each MiB), and half of what Kafka's clients wait for an answer (`request.timeout.ms`, 30 s).
+pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+
+/// What `read` finds, unless it takes longer than until `deadline`.
+pub(crate) async fn by<T>(
+    deadline: Instant,
+    read: impl Future<Output = Result<T, ObjectError>>,
+) -> Result<T, ObjectError> {
+    let read = tokio::time::timeout_at(deadline, read).await;
+    read.unwrap_or(Err(ObjectError::Slow(PATIENCE)))
+}
 
 /// Visits a partition's batches that end above `from` and begin below `until`, in order, until `visit` answers `false`:
 /// then the answer is `None`. Else it is the offset up to which the segments tell what is there, which may lie below

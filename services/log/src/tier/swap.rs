@@ -145,11 +145,12 @@ async fn squeeze_in(
 }
 
 /// Gives an intent of this epoch up, so that its object does not stay behind until the next one: the intent goes first, which
-/// kills a late commit (T1). What was committed has none, and stays.
+/// kills a late commit (T1). What was committed has none, and stays; so does the object when it is another's.
 pub(crate) async fn abandon(
     env: &Env,
     ownership: Ownership,
     object: ObjectId,
+    is_foreign: bool,
 ) -> Result<(), CommitError> {
     let not_before_ms = env.clock.wall_ms();
     transact::<_, CommitError>(env.meta.as_ref(), &env.clock, &env.entropy, |tx| {
@@ -163,7 +164,9 @@ pub(crate) async fn abandon(
                     not_before_ms,
                     again: false,
                 };
-                condemn(tx, 0, &row);
+                if !is_foreign {
+                    condemn(tx, 0, &row);
+                }
             }
             Ok(())
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidemark_blob::{BlobError, Put, Remedy};
+use tidemark_blob::{BlobError, BlobErrorKind, Put, Remedy};
 use tidemark_journal::{ReadError as JournalReadError, Reader};
 use tidemark_meta::keys::cold::Level0Row;
 use tidemark_runtime::Backoff;
@@ -20,6 +20,7 @@ use super::draft::Job;
 use super::objects::object_key;
 use super::rows::{self, Level0};
 use super::save;
+use super::swap::abandon;
 use crate::env::Env;
 use crate::index::ReadableExtent;
 use crate::shard::Shard;
@@ -44,6 +45,13 @@ pub(crate) enum RoundError {
     Commit(CommitError),
     #[error("read the state to save: {0}")]
     Read(#[from] JournalReadError),
+}
+
+impl RoundError {
+    /// Another's object has the name: it must not be deleted.
+    pub(super) fn is_foreign(&self) -> bool {
+        matches!(self, Self::Blob(error) if error.kind() == BlobErrorKind::AlreadyExists)
+    }
 }
 
 impl From<CommitError> for RoundError {
@@ -97,7 +105,14 @@ async fn tier_all(env: &Env, tier: &Tier, shard: &Shard) {
                     tracing::error!(shard = %shard.id, "stop tiering for now: {error}");
                     return;
                 }
-                tracing::info!(shard = %shard.id, "tier again: {error}");
+                if let RoundError::Blob(refused) = &error {
+                    // The next object has another name; whatever is wrong beside that waits for an operator.
+                    let hint = refused.kind().hint();
+                    tracing::warn!(shard = %shard.id, "tiering waits: {refused}. {hint}");
+                    env.clock.sleep(OPERATOR_PAUSE).await;
+                } else {
+                    tracing::info!(shard = %shard.id, "tier again: {error}");
+                }
                 if matches!(error, RoundError::Commit(CommitError::Changed)) {
                     reload(env, shard).await;
                 }
@@ -206,7 +221,7 @@ pub(super) async fn step(
             max_timestamp: built.max_timestamp,
         },
     };
-    put(env, tier, shard, ownership, object, &built.chunks).await?;
+    put_or_give_up(job, object, &built.chunks).await?;
     // T1: until the store says which, the same commit is run again and again.
     let mut backoff = retries();
     while let Err(error) = advance(env, ownership, (first, end), Some(segment)).await {
@@ -225,6 +240,36 @@ pub(super) async fn step(
     committed(shard, (first, end), Some(segment));
     drop(turn);
     Ok(true)
+}
+
+/// As [`put`]; when the object is refused for good nothing of it stays behind.
+pub(super) async fn put_or_give_up(
+    job: Job<'_>,
+    object: ObjectId,
+    chunks: &[Bytes],
+) -> Result<(), RoundError> {
+    let Job {
+        env,
+        tier,
+        shard,
+        ownership,
+    } = job;
+    let outcome = put(env, tier, shard, ownership, object, chunks).await;
+    if let Err(error) = &outcome
+        && !matches!(error, RoundError::NotOwner)
+    {
+        give_up(env, ownership, object, error.is_foreign()).await;
+    }
+    outcome
+}
+
+/// Takes back the intent of an object that will not be: as long as this epoch lasts nobody else does, and every try writes
+/// another one.
+pub(super) async fn give_up(env: &Env, ownership: Ownership, object: ObjectId, is_foreign: bool) {
+    if let Err(error) = abandon(env, ownership, object, is_foreign).await {
+        // The next epoch collects it.
+        tracing::debug!(shard = %ownership.shard, "abandon {object}: {error}");
+    }
 }
 
 /// Shows readers and the release what is tiered now.

@@ -9,6 +9,7 @@ mod appends;
 mod compaction;
 mod full;
 mod lookups;
+mod outages;
 mod reads;
 mod rebuild;
 mod restarts;

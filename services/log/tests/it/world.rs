@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidemark_blob::BlobStore;
+use tidemark_blob::{BlobStore, RetryPolicy, Retrying};
 use tidemark_journal::memory::MemoryReplica;
 use tidemark_journal::{DiskUse, Nodes, Replica};
 use tidemark_lease::{GoneShard, LeaseConfig, Leases, find_gone, silent_nodes};
@@ -41,6 +41,8 @@ pub(crate) struct Cold {
     pub(crate) store: tidemark_blob::faulty::Faulty,
     pub(crate) objects: tidemark_blob::sim::Sim,
     pub(crate) config: TierConfig,
+    /// Asked through `Retrying` as the service does it, when there is one.
+    pub(crate) retries: Option<RetryPolicy>,
 }
 
 /// One start of the service.
@@ -92,13 +94,20 @@ impl World {
     /// Small extents and objects, next to no memory for readers, and disks that are always too full.
     pub(crate) fn tiered(seed: u64) -> Self {
         let mut world = Self::new(seed);
-        world.config.roll_bytes = 4_000;
-        world.config.tail_cache_bytes = 1_000;
-        world.config.cold_cache_bytes = 0;
-        let objects = tidemark_blob::sim::Sim::new(&world.clock);
+        world.add_cold();
+        world.fill_disks(700);
+        world
+    }
+
+    /// An object store, small extents, and next to no memory for readers.
+    pub(crate) fn add_cold(&mut self) {
+        self.config.roll_bytes = 4_000;
+        self.config.tail_cache_bytes = 1_000;
+        self.config.cold_cache_bytes = 0;
+        let objects = tidemark_blob::sim::Sim::new(&self.clock);
         let inner = Arc::new(objects.clone());
-        world.cold = Some(Cold {
-            store: tidemark_blob::faulty::Faulty::new(inner, &world.clock, &world.entropy),
+        self.cold = Some(Cold {
+            store: tidemark_blob::faulty::Faulty::new(inner, &self.clock, &self.entropy),
             objects,
             config: TierConfig {
                 object_bytes: 10_000,
@@ -109,9 +118,8 @@ impl World {
                 second_delete: Duration::from_secs(1_200),
                 ..TierConfig::default()
             },
+            retries: None,
         });
-        world.fill_disks(700);
-        world
     }
 
     /// Says how full the log nodes' disks are, in thousandths.
@@ -203,7 +211,13 @@ impl World {
             self.config.shards,
         );
         let cold = self.cold.clone();
-        let cold = cold.map(|cold| (Arc::new(cold.store) as Arc<dyn BlobStore>, cold.config));
+        let cold = cold.map(|cold| {
+            let mut store: Arc<dyn BlobStore> = Arc::new(cold.store);
+            if let Some(policy) = cold.retries {
+                store = Arc::new(Retrying::new(store, policy, clock, entropy));
+            }
+            (store, cold.config)
+        });
         let log = Log::start_tiered(
             self.config.clone(),
             leases.clone(),
