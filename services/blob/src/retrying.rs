@@ -39,18 +39,22 @@ pub struct RetryPolicy {
     pub bytes_per_s_min: u64,
 }
 
-impl Default for RetryPolicy {
+impl RetryPolicy {
     /// Outlives a store that sheds load for some seconds; a longer outage is the caller's to sit out, whose
     /// pace then is one of these every [`RetryPolicy::total`].
+    pub const DEFAULT: Self = Self {
+        attempts: 8,
+        wait_base: Duration::from_millis(100),
+        wait_cap: Duration::from_secs(5),
+        attempt: Duration::from_secs(10),
+        total: Duration::from_secs(30),
+        bytes_per_s_min: 1 << 20,
+    };
+}
+
+impl Default for RetryPolicy {
     fn default() -> Self {
-        Self {
-            attempts: 8,
-            wait_base: Duration::from_millis(100),
-            wait_cap: Duration::from_secs(5),
-            attempt: Duration::from_secs(10),
-            total: Duration::from_secs(30),
-            bytes_per_s_min: 1 << 20,
-        }
+        Self::DEFAULT
     }
 }
 

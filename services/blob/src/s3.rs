@@ -16,6 +16,7 @@
 mod body;
 mod calls;
 mod config;
+mod credentials;
 mod error;
 mod get;
 #[cfg(test)]

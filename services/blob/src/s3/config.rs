@@ -10,7 +10,10 @@ use aws_sdk_s3::config::{
     SharedCredentialsProvider,
 };
 
-use crate::{BlobError, BlobErrorKind, BlobKey};
+use super::PART_BYTES;
+use super::credentials::{self, Fresh};
+use super::upload::PARTS_AT_ONCE;
+use crate::{BlobError, BlobErrorKind, BlobKey, RetryPolicy};
 
 /// Keys given outright, in place of the SDK's chain (environment, profile, container, instance).
 #[derive(Clone, PartialEq, Eq)]
@@ -40,15 +43,21 @@ pub struct S3Config {
     pub prefix: String,
     /// The bucket goes into the path, not into the host name.
     pub path_style: bool,
-    /// `None`: the SDK's chain.
+    /// `None`: the SDK's chain. Keys in its files may be replaced at run time.
     pub credentials: Option<S3Credentials>,
     /// For a connection to be made.
     pub connect_timeout: Duration,
-    /// For the head of an answer.
-    pub read_timeout: Duration,
-    /// For one HTTP request up to the head of its answer, the upload of a part included.
+    /// For one HTTP request up to the head of its answer, the upload of a part included; the service's own bound on an
+    /// attempt (`Retrying`) is smaller for what moves few bytes.
     pub attempt_timeout: Duration,
 }
+
+/// Parts on their way at once share the slowest line that [`RetryPolicy`] allows for, and have as long again as a
+/// request that moves nothing: an upload that goes on is not cut off.
+const ATTEMPT_TIMEOUT: Duration = {
+    let upload_s = (PARTS_AT_ONCE * PART_BYTES) as u64 / RetryPolicy::DEFAULT.bytes_per_s_min;
+    Duration::from_secs(upload_s + RetryPolicy::DEFAULT.attempt.as_secs())
+};
 
 impl S3Config {
     /// A bucket at AWS, under no prefix.
@@ -62,8 +71,7 @@ impl S3Config {
             path_style: false,
             credentials: None,
             connect_timeout: Duration::from_secs(3),
-            read_timeout: Duration::from_secs(20),
-            attempt_timeout: Duration::from_secs(30),
+            attempt_timeout: ATTEMPT_TIMEOUT,
         }
     }
 
@@ -94,25 +102,34 @@ impl S3Config {
 
     /// As the SDK wants it.
     pub(super) async fn sdk(&self) -> Result<Config, BlobError> {
+        // The SDK's read timeout includes the sending: it would be another bound on the same.
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(self.connect_timeout)
-            .read_timeout(self.read_timeout)
             .operation_attempt_timeout(self.attempt_timeout)
             .build();
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts);
-        if let Some(keys) = &self.credentials {
-            let keys = Credentials::new(&keys.access_key, &keys.secret_key, None, None, "settings");
-            loader = loader.credentials_provider(SharedCredentialsProvider::new(keys));
-        }
-        match (self.region.as_str(), self.endpoint.as_str()) {
-            ("", "") => {}
-            ("", _) if std::env::var_os("AWS_REGION").is_none() => {
-                loader = loader.region(Region::from_static("us-east-1"))
+        let region = match (self.region.as_str(), self.endpoint.as_str()) {
+            ("", "") => None,
+            ("", _) if std::env::var_os("AWS_REGION").is_some() => None,
+            ("", _) => Some(Region::from_static("us-east-1")),
+            (region, _) => Some(Region::new(region.to_owned())),
+        };
+        loader = match &self.credentials {
+            Some(keys) => {
+                let (access, secret) = (&keys.access_key, &keys.secret_key);
+                let keys = Credentials::new(access, secret, None, None, "settings");
+                loader.credentials_provider(SharedCredentialsProvider::new(keys))
             }
-            ("", _) => {}
-            (region, _) => loader = loader.region(Region::new(region.to_owned())),
+            None => {
+                let region = region.clone();
+                let chain = Fresh::new(move || credentials::chain(region.clone()));
+                loader.credentials_provider(SharedCredentialsProvider::new(chain))
+            }
+        };
+        if let Some(region) = region {
+            loader = loader.region(region);
         }
         let shared = loader.load().await;
         if shared.region().is_none() {

@@ -9,7 +9,7 @@ use super::{PART_BYTES, PUT_ID, S3, body, is_of};
 use crate::{BlobError, BlobErrorKind, Body, Put, PutMode};
 
 /// Parts of one upload on their way at once; their memory is the body's own.
-const PARTS_AT_ONCE: usize = 4;
+pub(super) const PARTS_AT_ONCE: usize = 4;
 const CONTENT_TYPE: &str = "application/octet-stream";
 
 impl S3 {

@@ -6,6 +6,8 @@ mod engines;
 #[cfg(feature = "s3")]
 mod s3_faults;
 #[cfg(feature = "s3")]
+mod s3_outages;
+#[cfg(feature = "s3")]
 mod scripted;
 #[cfg(feature = "s3")]
 mod unusable;

@@ -17,6 +17,10 @@ pub(crate) enum Answer {
     Text(String),
     /// The same, then a reset.
     ThenReset(String),
+    /// The same, then a byte now and then, for ever.
+    ThenDribble(String),
+    /// A reset as soon as the request's head is read, whatever of its body is on the way.
+    ResetInBody,
     /// Nothing, ever.
     Hang,
 }
@@ -71,10 +75,32 @@ impl Request {
     }
 }
 
-#[derive(Default)]
+/// What decides once the answers are used up.
+type Rule = Box<dyn FnMut(&Request) -> Answer + Send>;
+
 struct Script {
     answers: VecDeque<Answer>,
+    rule: Rule,
     seen: Vec<Request>,
+}
+
+impl Script {
+    fn answer(&mut self, request: Request) -> Answer {
+        let scripted = self.answers.pop_front();
+        let answer = scripted.unwrap_or_else(|| (self.rule)(&request));
+        self.seen.push(request);
+        answer
+    }
+
+    /// Takes a reset that comes before the body.
+    fn resets_in_body(&mut self, request: &Request) -> bool {
+        let resets = matches!(self.answers.front(), Some(Answer::ResetInBody));
+        if resets {
+            self.answers.pop_front();
+            self.seen.push(request.clone());
+        }
+        resets
+    }
 }
 
 /// The server; it ends with its tasks.
@@ -91,6 +117,13 @@ impl Scripted {
         Self::with(answers, |_| {}).await
     }
 
+    /// A store whose server answers as `rule` says.
+    pub(crate) async fn ruled(rule: impl FnMut(&Request) -> Answer + Send + 'static) -> Self {
+        let server = Self::new([]).await;
+        server.script.lock().rule = Box::new(rule);
+        server
+    }
+
     pub(crate) async fn with(
         answers: impl IntoIterator<Item = Answer>,
         change: impl FnOnce(&mut S3Config),
@@ -102,6 +135,7 @@ impl Scripted {
         let tasks = Tasks::new();
         let script = Arc::new(Mutex::new(Script {
             answers: answers.into_iter().collect(),
+            rule: Box::new(|_| Answer::error("500 Over", "", "InternalError")),
             seen: Vec::new(),
         }));
         let asked = Arc::new(Notify::new());
@@ -162,15 +196,14 @@ async fn serve(
         head: rest.to_owned(),
         body: bytes.split_off(head_end),
     };
+    if script.lock().resets_in_body(&request) {
+        return stream.set_zero_linger();
+    }
     let length: usize = request.header("content-length").parse().unwrap_or(0);
     while request.body.len() < length && stream.read_buf(&mut request.body).await? > 0 {}
     let answer = {
         let mut script = script.lock();
-        script.seen.push(request);
-        script
-            .answers
-            .pop_front()
-            .unwrap_or_else(|| Answer::error("500 Over", "", "InternalError"))
+        script.answer(request)
     };
     asked.notify_waiters();
     match answer {
@@ -182,6 +215,14 @@ async fn serve(
             stream.write_all(text.as_bytes()).await?;
             stream.set_zero_linger()
         }
+        Answer::ThenDribble(text) => {
+            stream.write_all(text.as_bytes()).await?;
+            loop {
+                stream.write_all(b"x").await?;
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        }
+        Answer::ResetInBody => stream.set_zero_linger(),
         Answer::Hang => std::future::pending().await,
     }
 }

@@ -25,13 +25,34 @@ const SECRET: &str = "tidemark-secret";
 pub(crate) struct Server {
     child: Child,
     pub(crate) endpoint: String,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Server {
+    /// Without a word.
+    pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+
+    /// Again, on the same port and objects.
+    pub(crate) fn restart(&mut self) {
+        self.kill();
+        let address = self.endpoint.trim_start_matches("http://");
+        self.child = spawn(&program().unwrap(), address, &self.folder);
+    }
+
+    /// Takes a bucket away with all that is in it, as an operator's mistake does.
+    pub(crate) fn remove_bucket(&self, bucket: &str) {
+        for below in ["objects", "metadata"] {
+            let _ = std::fs::remove_dir_all(self.folder.path().join(below).join(bucket));
+        }
     }
 }
 
@@ -99,7 +120,7 @@ pub(crate) async fn bare() -> Option<(Server, S3Config)> {
 }
 
 /// Makes the bucket, which tells that the server is up.
-async fn ready(config: S3Config) -> S3 {
+pub(crate) async fn ready(config: S3Config) -> S3 {
     let clock = Clock::system();
     let store = S3::connect(config, &Tasks::new()).await.unwrap();
     for _ in 0..500 {
@@ -138,7 +159,16 @@ fn serve(program: &PathBuf) -> Server {
         .local_addr()
         .unwrap()
         .port();
-    let child = Command::new(program)
+    let address = format!("127.0.0.1:{port}");
+    Server {
+        child: spawn(program, &address, &folder),
+        endpoint: format!("http://{address}"),
+        folder,
+    }
+}
+
+fn spawn(program: &PathBuf, address: &str, folder: &TempDir) -> Child {
+    Command::new(program)
         .args([
             "--quiet",
             "--keep-alive",
@@ -147,7 +177,7 @@ fn serve(program: &PathBuf) -> Server {
             "--secret",
             SECRET,
         ])
-        .args(["--port", &format!("127.0.0.1:{port}"), "posix", "--sidecar"])
+        .args(["--port", address, "posix", "--sidecar"])
         .args([
             folder.path().join("metadata"),
             folder.path().join("objects"),
@@ -156,12 +186,7 @@ fn serve(program: &PathBuf) -> Server {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .expect("versitygw starts");
-    Server {
-        child,
-        endpoint: format!("http://127.0.0.1:{port}"),
-        _folder: folder,
-    }
+        .expect("versitygw starts")
 }
 
 /// One installation at a time: the tests run in parallel.

@@ -22,6 +22,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("kacrab-protocol", &["wire"]),
     ("aws-sdk-s3", &["blob"]),
     ("aws-config", &["blob"]),
+    ("aws-credential-types", &["blob"]),
     ("axum", &["gateway-http"]),
     ("rustix", &["lognode", "tidemark", "compat"]),
     ("clap", &["tidemark", "loadtest"]),
