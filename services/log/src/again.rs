@@ -38,7 +38,10 @@ impl From<PassError> for ReadError {
     fn from(error: PassError) -> Self {
         match error {
             PassError::Read(error) => error,
-            PassError::Object(error @ (ObjectError::Store(_) | ObjectError::Slow(_))) => {
+            PassError::Object(ObjectError::Store(error)) => {
+                Self::ColdUnavailable(format!("{error}. {}", error.kind().hint()))
+            }
+            PassError::Object(error @ ObjectError::Slow(_)) => {
                 Self::ColdUnavailable(error.to_string())
             }
             PassError::Object(error) => Self::Storage(error.to_string()),

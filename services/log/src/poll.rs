@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tidemark_types::{Coded, ErrorCode, LeaderEpoch, Offset, Tenant};
+use tidemark_types::{Coded, ErrorCode, LeaderEpoch, Offset, PartitionId, Tenant};
 use tokio::time::Instant;
 
 use crate::Mutation;
@@ -213,12 +213,23 @@ async fn fill(
     match read::read(env, shard, &view, slot.next, room, cold).await {
         Ok(batches) => take(slot, batches),
         Err(error) => {
-            tracing::warn!(partition = %view.id, "fetch: {error}");
+            report(env, view.id, &error);
             if slot.answer.batches.is_empty() {
                 slot.refuse(error.code());
             }
             0
         }
+    }
+}
+
+/// Readers ask again and again while the object store is away: that is said now and then.
+fn report(env: &Env, partition: PartitionId, error: &ReadError) {
+    let is_away = matches!(error, ReadError::ColdUnavailable(_));
+    let tier = env.tier.as_ref().filter(|_| is_away);
+    if tier.is_none_or(|tier| tier.may_tell(env.clock.now())) {
+        tracing::warn!(%partition, "fetch: {error}");
+    } else {
+        tracing::debug!(%partition, "fetch: {error}");
     }
 }
 

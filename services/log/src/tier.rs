@@ -51,11 +51,14 @@ pub(crate) mod swap;
 pub(crate) mod worker;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use tidemark_blob::BlobStore;
 use tidemark_runtime::{Clock, Entropy, Tasks};
 use tidemark_topics::Topics;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use self::config::TierConfig;
 use self::counters::Counters;
@@ -73,7 +76,12 @@ pub(crate) struct Tier {
     pub(crate) gathering: Semaphore,
     /// Who holds it may compact: bounds what that keeps in memory.
     pub(crate) compacting: Semaphore,
+    /// When it was last said that readers are refused.
+    told: Mutex<Option<Instant>>,
 }
+
+/// How often it is said that readers are refused, whatever their number.
+const TELL: Duration = Duration::from_secs(60);
 
 /// Starts a shard's tierer, its release, its retention and its compaction.
 pub(crate) fn spawn(
@@ -110,6 +118,7 @@ impl Tier {
         Self {
             gathering: Semaphore::new(config.gatherers_max.max(1)),
             compacting: Semaphore::new(1),
+            told: Mutex::default(),
             objects: Arc::new(Objects::new(
                 store,
                 &config,
@@ -121,5 +130,15 @@ impl Tier {
             counters,
             config,
         }
+    }
+
+    /// Whether it is time to say that readers are refused, since the store is away.
+    pub(crate) fn may_tell(&self, now: Instant) -> bool {
+        let mut told = self.told.lock();
+        let may = told.is_none_or(|at| now >= at + TELL);
+        if may {
+            *told = Some(now);
+        }
+        may
     }
 }

@@ -14,6 +14,7 @@ mod fsck;
 mod groups;
 mod hostile;
 mod messages;
+mod outage;
 mod process;
 mod quickstart;
 mod rebuild;

@@ -7,6 +7,7 @@
 
 mod appends;
 mod compaction;
+mod costs;
 mod full;
 mod lookups;
 mod outages;
