@@ -90,7 +90,7 @@ mod tests {
             }
         }
         names.sort_unstable();
-        assert_eq!(names, ["kafka", "kafka-fsync", "nats", "tidemark"]);
+        assert_eq!(names, ["kafka", "kafka-fsync", "nats", "tidemark", "tidemark-cold"]);
     }
 
     #[test]
