@@ -169,8 +169,7 @@ impl BlobStore for Fs {
         let read = self
             .call(move |files| files.read(&of, range.start, len))
             .await;
-        read.map(Bytes::from)
-            .map_err(|e| self.read_error(format_args!("get {key}"), e))
+        read.map_err(|e| self.read_error(format_args!("get {key}"), e))
     }
 
     async fn head(&self, key: &BlobKey) -> Result<BlobInfo, BlobError> {

@@ -1,6 +1,5 @@
 //! The seam below the WAL: one folder of files, synchronous.
 
-mod direct;
 mod file;
 
 use std::fmt;

@@ -90,7 +90,10 @@ mod tests {
             }
         }
         names.sort_unstable();
-        assert_eq!(names, ["kafka", "kafka-fsync", "nats", "tidemark", "tidemark-cold"]);
+        assert_eq!(
+            names,
+            ["kafka", "kafka-fsync", "nats", "tidemark", "tidemark-cold"]
+        );
     }
 
     #[test]

@@ -36,6 +36,41 @@ async fn opening_deletes_half_written_files_and_keeps_objects() {
     assert_eq!(store.get(&key("a/b"), 0..4).await.unwrap(), "kept");
 }
 
+/// Large objects go past the page cache, in whole blocks: the file ends where object and trailer do all the same.
+#[tokio::test]
+async fn objects_of_any_size_end_where_they_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Fs::open(folder.path()).unwrap();
+    let entropy = Entropy::seeded(2);
+    let block = 64 << 10;
+    for bytes in [
+        block - 33,
+        block - 32,
+        block - 1,
+        block,
+        block + 1,
+        5 * block - 32,
+        2_500_001,
+    ] {
+        let pattern: Vec<u8> = (0_u8..=250).cycle().take(bytes).collect();
+        let name = format!("of/{bytes}");
+        let chunks = pattern.chunks(77_777).map(Bytes::copy_from_slice);
+        let body: crate::Body = chunks.collect::<Vec<_>>().into();
+        store
+            .put(Put::new(key(&name), body, &entropy))
+            .await
+            .unwrap();
+        let held = std::fs::metadata(folder.path().join(&name)).unwrap().len();
+        assert_eq!(held, bytes as u64 + 32);
+        assert_eq!(store.head(&key(&name)).await.unwrap().bytes, bytes as u64);
+        for range in [0..bytes, 1..bytes, bytes / 2..bytes - 1, bytes - 1..bytes] {
+            let asked = range.start as u64..range.end as u64;
+            let read = store.get(&key(&name), asked).await.unwrap();
+            assert!(read == pattern[range.clone()], "{bytes}: {range:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn one_process_writes_and_others_may_read() {
     let folder = tempfile::tempdir().unwrap();

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use rustix::buffer::spare_capacity;
 use rustix::fs::{Advice, FallocateFlags, FlockOperation};
 use rustix::io::Errno;
+use tidemark_direct::{self as direct, Gather, retry};
 
-use super::direct::{self, Gather};
 use super::{Disk, DiskFile};
 use crate::OpenError;
 
@@ -249,11 +249,65 @@ impl DiskFile for RealFile {
     }
 }
 
-pub(super) fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(Errno::INTR) => {}
-            other => return Ok(other?),
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use tidemark_direct::ALIGN;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        /// Whatever the slices, aligned or not, the file holds their bytes.
+        #[test]
+        fn any_slices_are_written(
+            lens in prop::collection::vec(prop_oneof![0..5_000_usize, 1_000_000..1_200_000_usize], 1..6),
+            block in 0..3_u64, cut in any::<bool>(),
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let disk = FileDisk::open(folder.path()).unwrap();
+            let file = disk.create("f", 8 << 20).unwrap();
+            let mut bytes: Vec<u8> = Vec::new();
+            for len in &lens {
+                bytes.extend((0_u8..=250).cycle().take(*len));
+            }
+            if cut {
+                bytes.truncate(bytes.len() / ALIGN * ALIGN);
+            }
+            let mut slices = Vec::new();
+            let mut rest = &bytes[..];
+            for len in lens {
+                let (now, later) = rest.split_at(len.min(rest.len()));
+                slices.push(IoSlice::new(now));
+                rest = later;
+            }
+            let offset = block * ALIGN as u64;
+            file.write_at(offset, &slices).unwrap();
+            file.sync().unwrap();
+            let read = file.read_at(offset, bytes.len()).unwrap();
+            prop_assert!(read == bytes);
+        }
+    }
+
+    #[test]
+    fn any_stretch_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = FileDisk::open(folder.path()).unwrap();
+        let file = disk.create("f", 1 << 20).unwrap();
+        let bytes: Vec<u8> = (0_u8..=250).cycle().take(1 << 20).collect();
+        file.write_at(0, &[IoSlice::new(&bytes)]).unwrap();
+        // From within a block and to within one, to the end, past it, and small enough for the cache.
+        for (at, len) in [
+            (0, 1 << 20),
+            (1, 100_000),
+            (70_000, 65_537),
+            (900_000, 1 << 20),
+            (5 << 20, 100_000),
+            (33, 4096),
+        ] {
+            let read = file.read_at(at, len).unwrap();
+            let from = usize::try_from(at).unwrap().min(bytes.len());
+            assert!(read == bytes[from..bytes.len().min(from + len)], "{at}");
         }
     }
 }

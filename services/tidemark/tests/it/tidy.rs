@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Crates by layer: a crate depends on lower layers only (DESIGN, "where the code lives").
 const LAYERS: &[&[&str]] = &[
-    &["types", "golden", "fdb-client"],
+    &["types", "golden", "direct", "fdb-client"],
     &["runtime", "wire"],
     &["records", "segment", "telemetry", "meta", "journal", "blob"],
     &["compaction", "migrations", "lease", "lognode", "topics"],
@@ -24,7 +24,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("aws-config", &["blob"]),
     ("aws-credential-types", &["blob"]),
     ("axum", &["gateway-http"]),
-    ("rustix", &["lognode", "tidemark", "compat"]),
+    ("rustix", &["direct", "lognode", "tidemark", "compat"]),
     ("clap", &["tidemark", "loadtest"]),
     ("prometheus", &["telemetry"]),
 ];
