@@ -218,6 +218,7 @@ impl Owner {
                 break;
             }
         }
+        self.finish_roll().await;
         self.writer.stop();
         self.leave().await;
         if let Err(error) = self.env.leases.release(&self.ownership).await {

@@ -4,11 +4,29 @@
 //! Seal, tier, save, release, each its own transaction under the lease. After the seal nothing can be added to the extent, so
 //! whoever takes the shard finds the end decided; what was not tiered by then is in the journal, as after a crash.
 
-use super::Owner;
+use super::{Owner, poll_option};
 use crate::tier::draft::Job;
 use crate::tier::save;
 
 impl Owner {
+    /// Waits for a roll that is under way, and for the checkpoint behind it: what comes after seals the extent that follows.
+    pub(super) async fn finish_roll(&mut self) {
+        let Some(tier) = &self.env.tier else { return };
+        let until = self.env.clock.now() + tier.config.leave;
+        while self.rolling.is_some() || self.checkpoint_end.is_some() {
+            let step = tokio::select! {
+                biased;
+                seen = self.committed.changed() => self.on_committed(seen.is_err()),
+                outcome = poll_option(&mut self.rolling) => self.on_rolled(outcome).await,
+                () = tokio::time::sleep_until(until) => return,
+            };
+            if let Err(why) = step {
+                tracing::info!(shard = %self.shard.id, "finish the roll of a shard that stops: {why}");
+                return;
+            }
+        }
+    }
+
     /// Seals the extent where it ends and moves it to the object store, as far as that answers soon.
     pub(super) async fn leave(&mut self) {
         let Some(tier) = &self.env.tier else { return };
