@@ -27,7 +27,7 @@ struct Described;
 
 /// Routes that hold a place among the requests in work.
 fn bounded() -> OpenApiRouter<Ctx> {
-    use handlers::{groups, produce, read, reset, topic, topics, truncate};
+    use handlers::{audit, groups, produce, read, reset, topic, topics, truncate};
     OpenApiRouter::new()
         .routes(routes!(topics::list, topics::create))
         .routes(routes!(topic::describe, topic::delete, topic::patch))
@@ -36,6 +36,8 @@ fn bounded() -> OpenApiRouter<Ctx> {
         .routes(routes!(groups::list))
         .routes(routes!(groups::describe, groups::delete))
         .routes(routes!(groups::offsets, reset::reset))
+        .routes(routes!(audit::audit))
+        .routes(routes!(audit::extents))
 }
 
 /// Routes that must answer when all else is busy.

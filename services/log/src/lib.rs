@@ -32,6 +32,7 @@ mod config;
 mod counters;
 mod env;
 mod error;
+mod extents;
 mod fetch;
 mod head;
 mod index;
@@ -61,6 +62,7 @@ pub use backing::Backing;
 pub use config::LogConfig;
 pub use counters::LogCounters;
 pub use error::ReadError;
+pub use extents::{ExtentStatus, extents};
 pub use fetch::{FetchPartition, FetchRequest, FetchedPartition, Isolation};
 pub use log::Log;
 #[doc(hidden)]
@@ -68,7 +70,10 @@ pub use mutation::Mutation;
 pub use offsets::{EpochEnd, ListedOffset, OffsetSpec, PartitionOffsets};
 pub use room::Room;
 pub use status::{LogStatus, ShardState, ShardStatus};
-pub use tier::audit::{Audit, AuditError, BadObject, Orphan, Uncovered, audit};
+pub use tier::audit::{
+    Audit, AuditError, AuditEvent, AuditOptions, AuditRun, AuditTotals, BadObject, Finding, Orphan,
+    Uncovered, audit, orphans_before,
+};
 pub use tier::config::TierConfig;
 pub use tier::counters::TierCounters;
 pub use tier::state::check_state_object;

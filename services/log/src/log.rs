@@ -389,6 +389,10 @@ impl Log {
         }
     }
 
+    pub(crate) fn parts(&self) -> (&Arc<Env>, &[Arc<Shard>]) {
+        (&self.0.env, &self.0.shards)
+    }
+
     fn shard(&self, id: ShardId) -> Option<&Arc<Shard>> {
         self.0.shards.get(usize::try_from(id.0).ok()?)
     }

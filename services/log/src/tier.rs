@@ -7,7 +7,7 @@
 //!
 //! Per shard [`retain`] moves where partitions begin and takes out objects, and [`compact`] rewrites: what lies in objects of
 //! all partitions into objects of one, small ones into larger, and compacted topics to the latest record of each key. Per process [`collect`]
-//! deletes what was taken out.
+//! deletes what was taken out; [`reconcile`] finds what was forgotten, and [`audit`] checks all of it beside the rest.
 //!
 //! Behind what is tiered follows a copy of the shard's committed state ([`save`]), so that a service whose log nodes' disks are
 //! gone can be rebuilt from the object store alone ([`rebuild`]), when an operator says so.
@@ -35,10 +35,12 @@ pub(crate) mod counters;
 pub(crate) mod draft;
 pub(crate) mod inventory;
 pub(crate) mod merge;
+pub(crate) mod named;
 pub(crate) mod objects;
 pub(crate) mod part;
 pub(crate) mod pressure;
 pub(crate) mod rebuild;
+pub(crate) mod reconcile;
 pub(crate) mod release;
 pub(crate) mod retain;
 pub(crate) mod rows;
@@ -78,12 +80,16 @@ pub(crate) struct Tier {
     pub(crate) compacting: Semaphore,
     /// When it was last said that readers are refused.
     told: Mutex<Option<Instant>>,
+    /// Who holds it may list its objects.
+    pub(crate) reconciling: Semaphore,
+    /// Who holds it may audit.
+    pub(crate) auditing: Arc<Semaphore>,
 }
 
 /// How often it is said that readers are refused, whatever their number.
 const TELL: Duration = Duration::from_secs(60);
 
-/// Starts a shard's tierer, its release, its retention and its compaction.
+/// Starts a shard's tierer, its release, its retention, its compaction and its reconciliation.
 pub(crate) fn spawn(
     env: &Arc<Env>,
     tier: &Arc<Tier>,
@@ -104,6 +110,9 @@ pub(crate) fn spawn(
     let (e, t, s) = all();
     let name = format!("compaction of shard {}", shard.id);
     tasks.spawn(name, compact::run(e, t, topics.clone(), s, tasks.token()));
+    let (e, t, s) = all();
+    let name = format!("reconciliation of shard {}", shard.id);
+    tasks.spawn(name, reconcile::run(e, t, s, tasks.token()));
 }
 
 impl Tier {
@@ -119,6 +128,8 @@ impl Tier {
             gathering: Semaphore::new(config.gatherers_max.max(1)),
             compacting: Semaphore::new(1),
             told: Mutex::default(),
+            reconciling: Semaphore::new(1),
+            auditing: Arc::new(Semaphore::new(1)),
             objects: Arc::new(Objects::new(
                 store,
                 &config,

@@ -29,6 +29,7 @@
 //! | 0x39 | `l1/{s}/{topic}/{p}/{end_offset}` | a cold segment of one partition | `cold1.rs` |
 //! | 0x3a | `pend/{object}` | the intent to write an object | `cold.rs` |
 //! | 0x3b | `gc/{versionstamp}/{n}` | an object to be deleted | `cold.rs` |
+//! | 0x3d | `recon/{s}` | when a shard's objects are listed next | `reconcile.rs` |
 //! | 0x40 | `grp/{tid}/{group}` | generation, protocol, leader | `group.rs` |
 //! | 0x41 | `off/{tid}/{group}/{topic}/{p}` | committed offset | `group.rs` |
 //! | 0x42 | `grpm/{tid}/{group}/{chunk}` | members | `group.rs` |
@@ -49,6 +50,7 @@ pub mod group;
 pub mod node;
 pub mod partition;
 pub mod producer_id;
+pub mod reconcile;
 pub mod schema;
 pub mod shard;
 pub mod state;
@@ -93,6 +95,8 @@ pub enum Tag {
     Pending = 0x3a,
     /// `gc/{versionstamp}/{n}`
     Garbage = 0x3b,
+    /// `recon/{s}`
+    Reconcile = 0x3d,
     /// `grp/{tid}/{group}`
     Group = 0x40,
     /// `off/{tid}/{group}/{topic}/{p}`

@@ -86,6 +86,7 @@ impl Cold {
                 clean_wait: ms(1_000, 3),
                 // Behind whatever a dead epoch's put may still do, though the wall clock jumps.
                 second_delete: Duration::from_secs(3_600),
+                reconcile_period: Duration::ZERO,
             },
             retention: match below(3) {
                 0 => Retention::Everything,

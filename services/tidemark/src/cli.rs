@@ -18,6 +18,7 @@ mod topic;
 
 use std::process::ExitCode;
 
+use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use error::CliError;
@@ -62,8 +63,8 @@ enum Command {
     Group(group::GroupCommand),
     /// Show whether the service is ready and what each shard does.
     Status,
-    /// Check the data folder of a stopped service, or the write-ahead log of a running one. Repairs nothing.
-    Fsck,
+    /// Check everything a service holds, stopped or running: the write-ahead log, the metadata, every object. Repairs nothing; says what would.
+    Fsck(fsck::FsckArgs),
     /// Give up the damaged part of a stopped service's shard, explicitly. What it held is lost.
     UncleanSeal(repair::UncleanSealArgs),
     /// Print the effective settings, or the reference of all of them.
@@ -111,7 +112,10 @@ fn run(cli: &Cli, matches: &clap::ArgMatches) -> Result<(), CliError> {
         Some(Command::Consume(args)) => consume::run(args, &api, out),
         Some(Command::Group(args)) => group::run(args, &api, out),
         Some(Command::Status) => status::run(&api, out),
-        Some(Command::Fsck) => fsck::run(sub, out),
+        Some(Command::Fsck(args)) => {
+            let named = matches.value_source("url") != Some(ValueSource::DefaultValue);
+            fsck::run(args, sub, named.then_some(&api), out)
+        }
         Some(Command::UncleanSeal(args)) => repair::unclean_seal(args, sub, out),
         Some(Command::Config(args)) => settings::run(args, sub, out),
         Some(Command::Completions { shell }) => {

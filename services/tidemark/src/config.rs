@@ -171,6 +171,8 @@ settings! {
         retention_period: Span = Span::from_secs(60);
         /// How long an object that is no longer part of the log is kept: readers may be in the middle of it.
         grace: Span = Span::from_secs(600);
+        /// How often the objects of a shard are listed, to find and delete what nothing names; `0s` means never.
+        reconcile_period: Span = Span::from_secs(7 * 24 * 3600);
     }
     /// Consumer groups.
     groups: GroupSettings {

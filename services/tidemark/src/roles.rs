@@ -24,7 +24,10 @@ mod s3;
 
 pub use all::Service;
 pub use descriptors::{fit, raise_limit};
-pub use fsck::{Audit, BadObject, Checked, Damage, Fsck, Missing, Orphan, Report, Uncovered, fsck};
+pub use fsck::{
+    Audit, BadObject, Checked, Damage, Fsck, Looked, Missing, Orphan, Report, Uncovered, fsck,
+    fsck_beside,
+};
 pub use rebuild::DiskGone;
 pub use repair::unclean_seal;
 

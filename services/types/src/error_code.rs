@@ -113,6 +113,7 @@ codes! {
     ExpectedOffsetMismatch = "expected_offset_mismatch", 42, 412, false, "The partition's next offset is not the expected one: read what came between, then decide.";
     OutcomeUnknown = "outcome_unknown", 7, 504, true, "The append may or may not have happened: retry with the same idempotency key.";
     Overloaded = "overloaded", 7, 503, true, "The service is at a bound: retry after a backoff.";
+    InProgress = "in_progress", 42, 409, true, "The same is being done for someone else already: wait until that is done.";
     UnsupportedMediaType = "unsupported_media_type", 42, 415, false, "Send one of the content types the API document lists for this route.";
     NotFound = "not_found", 42, 404, false, "No such route or object: see the API document.";
     MethodNotAllowed = "method_not_allowed", 42, 405, false, "Use a method that the API document lists for this route.";

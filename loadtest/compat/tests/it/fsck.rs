@@ -12,6 +12,12 @@ use tidemark_compat::{Server, release_binary};
 
 const RECORD: &str = "a record that no other bytes of the disk look like";
 
+/// Beside a service that runs.
+fn beside(data: &Path, server: &Server, flags: &[&str]) -> Output {
+    let url = server.url("");
+    fsck(data, &[&["--url", &url], flags].concat())
+}
+
 fn fsck(data: &Path, flags: &[&str]) -> Output {
     Command::new(release_binary())
         .args(["fsck", "--node-data-dir"])
@@ -50,17 +56,35 @@ fn fsck_checks_what_it_can_reach_and_names_what_is_damaged() {
         .send_json(json!({ "records": [{ "value": RECORD }, { "value": "and one behind it" }] }))
         .unwrap();
 
-    let running = fsck(data.path(), &["--json"]);
+    let running = beside(data.path(), &server, &["--json"]);
     assert!(running.status.success(), "{running:?}");
     let report = found(&running);
     assert_eq!(report["sound"], true, "{report}");
-    assert_eq!(
-        report["metadata"],
-        json!({ "rows": null, "not_checked": "the service is running" })
-    );
-    let table = fsck(data.path(), &[]);
+    assert_eq!(report["running"], true, "{report}");
+    let extents = report["extents"].as_array().unwrap().len();
+    assert_eq!(report["metadata"]["rows"], extents, "{report}");
+    assert_eq!(report["unreferenced"], json!([]));
+    let table = beside(data.path(), &server, &[]);
     let table = String::from_utf8_lossy(&table.stdout).into_owned();
-    assert!(table.contains("only the WAL was checked"), "{table}");
+    assert!(table.contains("where its open extents end"), "{table}");
+    // From elsewhere there is no WAL to look at.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let report = found(&beside(elsewhere.path(), &server, &["--json"]));
+    assert_eq!(
+        (&report["sound"], &report["node"]),
+        (&json!(true), &json!(null))
+    );
+    // Another service's folder is not this one's, and a service that does not answer is no success.
+    let other = Server::start(elsewhere.path(), &[]);
+    let refused = beside(data.path(), &other, &[]);
+    assert!(!refused.status.success());
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("other_service"), "{said}");
+    let refused = fsck(data.path(), &["--url", "http://127.0.0.1:9"]);
+    assert!(!refused.status.success());
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("unreachable"), "{said}");
+    drop(other);
 
     assert!(server.terminate().success());
     let stopped = fsck(data.path(), &["--json"]);
@@ -116,7 +140,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn fsck_of_a_stopped_service_reads_every_object_and_names_what_is_gone_and_what_is_left_over() {
+fn fsck_reads_every_object_and_names_what_is_gone_and_what_is_left_over_stopped_or_running() {
     let data = tempfile::tempdir().unwrap();
     let mut server = Server::start(data.path(), &[]);
     server.create_topic("tiered", 1);
@@ -132,9 +156,12 @@ fn fsck_of_a_stopped_service_reads_every_object_and_names_what_is_gone_and_what_
             objects.is_dir() && files(&objects).len() > round
         });
     }
+    let healthy = found(&beside(data.path(), &server, &["--json"]));
     assert!(server.terminate().success());
     let report = found(&fsck(data.path(), &["--json"]));
     assert_eq!(report["sound"], true, "{report}");
+    assert_eq!(healthy["sound"], true, "{healthy}");
+    assert_eq!(healthy["cold"]["orphans"], json!([]));
     // And one that holds the shard's state; those that it replaced wait to be deleted.
     let mut held = files(&objects);
     held.retain(|path| std::fs::read(path).unwrap().starts_with(b"tidemkL0"));
@@ -156,14 +183,29 @@ fn fsck_of_a_stopped_service_reads_every_object_and_names_what_is_gone_and_what_
         within.to_str().unwrap().to_owned()
     };
     let bad = &report["cold"]["bad"];
-    let gone = json!([{ "object": name(&held[1]), "why": "it is not there" }]);
-    assert_eq!(*bad, gone, "{report}");
+    assert_eq!(bad.as_array().map(Vec::len), Some(1), "{report}");
+    assert_eq!(bad[0]["object"], name(&held[1]));
+    assert_eq!(bad[0]["why"], "it is not there");
+    assert!(bad[0]["repair"].as_str().unwrap().contains("restore"));
     let orphans = report["cold"]["orphans"].as_array().unwrap();
     assert_eq!(orphans.len(), 1, "{report}");
     assert_eq!(orphans[0]["object"], name(&stray));
     let table = fsck(data.path(), &[]);
     let table = String::from_utf8_lossy(&table.stdout).into_owned();
     assert!(table.contains("is named by nothing"), "{table}");
+    assert!(
+        table.contains("repair: the service did not write it"),
+        "{table}"
+    );
+
+    // The running service says the same of its objects.
+    server.restart();
+    let running = beside(data.path(), &server, &["--json", "--read-rate", "10MiB"]);
+    assert_eq!(running.status.code(), damaged.status.code());
+    let beside = found(&running);
+    for kind in ["bad", "uncovered", "orphans"] {
+        assert_eq!(beside["cold"][kind], report["cold"][kind]);
+    }
 }
 
 #[test]

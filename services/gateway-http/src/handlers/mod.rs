@@ -6,6 +6,7 @@ use tidemark_topics::{Topic, TopicError};
 
 use crate::{Ctx, Problem};
 
+pub(crate) mod audit;
 pub(crate) mod groups;
 pub(crate) mod health;
 pub(crate) mod produce;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests say what they expect")]
 
 mod any_body;
+mod audit;
 mod bad_input;
 mod bytes;
 #[path = "../../fuzz/checks.rs"]

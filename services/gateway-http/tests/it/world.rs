@@ -10,12 +10,13 @@ use axum::response::Response;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use serde_json::Value;
+use tidemark_blob::BlobStore;
 use tidemark_gateway_http::{Ctx, HttpConfig, Info, router};
 use tidemark_groups::{Groups, GroupsConfig, Owners, Standing};
 use tidemark_journal::Nodes;
 use tidemark_journal::memory::MemoryReplica;
 use tidemark_lease::{LeaseConfig, Leases};
-use tidemark_log::{Log, LogConfig};
+use tidemark_log::{Log, LogConfig, TierConfig};
 use tidemark_meta::MetaStore;
 use tidemark_meta::sim::Sim;
 use tidemark_runtime::{Clock, Entropy, Tasks};
@@ -36,19 +37,25 @@ pub(crate) struct World {
     pub(crate) tasks: Tasks,
     pub(crate) tenant: Tenant,
     pub(crate) clock: Clock,
+    objects: Option<Arc<dyn BlobStore>>,
 }
 
 impl World {
     /// A service with the default settings that serves all its shards.
     pub(crate) async fn ready() -> Self {
         let world = Self::start(HttpConfig::default()).await;
+        world.until_ready().await;
+        world
+    }
+
+    pub(crate) async fn until_ready(&self) {
         for _ in 0..1000 {
-            if world.get("/readyz").await.status == StatusCode::OK {
-                return world;
+            if self.get("/readyz").await.status == StatusCode::OK {
+                return;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("not ready: {}", world.get("/readyz").await.text());
+        panic!("not ready: {}", self.get("/readyz").await.text());
     }
 
     /// A ready service that has the topic `t` with that many partitions.
@@ -61,7 +68,17 @@ impl World {
     }
 
     pub(crate) async fn start(config: HttpConfig) -> Self {
+        Self::start_with(config, |_| None).await
+    }
+
+    /// With an object store, perhaps.
+    pub(crate) async fn start_with(
+        config: HttpConfig,
+        cold: impl FnOnce(&Clock) -> Option<(Arc<dyn BlobStore>, TierConfig)>,
+    ) -> Self {
         let clock = Clock::simulated(START_MS);
+        let cold = cold(&clock);
+        let objects = cold.as_ref().map(|(objects, _)| Arc::clone(objects));
         let entropy = Entropy::seeded(1);
         let tasks = Tasks::new();
         let tenant = Tenant::default_without_auth();
@@ -84,7 +101,7 @@ impl World {
         );
         leases.start_heartbeat();
         let topics = Topics::new(Arc::clone(&store), clock.clone(), entropy.clone(), SHARDS);
-        let log = Log::start(
+        let log = Log::start_tiered(
             LogConfig {
                 shards: SHARDS,
                 ..LogConfig::default()
@@ -92,6 +109,7 @@ impl World {
             leases,
             topics.clone(),
             Arc::clone(&store),
+            cold,
             clock.clone(),
             entropy.clone(),
             &tasks,
@@ -137,7 +155,12 @@ impl World {
             tasks,
             tenant,
             clock,
+            objects,
         }
+    }
+
+    pub(crate) fn objects(&self) -> &dyn BlobStore {
+        self.objects.as_deref().expect("it has an object store")
     }
 
     /// Sends a request and gives the head of the answer at once, its body as it comes.

@@ -45,6 +45,8 @@ pub struct TierConfig {
     pub leave: Duration,
     /// When a deleted object is deleted once more: a put may have landed late (T3).
     pub second_delete: Duration,
+    /// How often a shard's objects are listed for what nothing names (T3); zero: never.
+    pub reconcile_period: Duration,
 }
 
 impl Default for TierConfig {
@@ -69,6 +71,7 @@ impl Default for TierConfig {
             grace: Duration::from_secs(10 * 60),
             leave: Duration::from_secs(5),
             second_delete: Duration::from_secs(24 * 60 * 60),
+            reconcile_period: Duration::from_secs(7 * 24 * 60 * 60),
         }
     }
 }

@@ -63,6 +63,16 @@ counters! {
     compaction_failures,
     /// Records taken out by `cleanup.policy=compact`: superseded ones, old tombstones, ones without a key.
     records_compacted,
+    /// Shards whose objects were all listed and held against the rows.
+    reconciles,
+    /// Listings for that: one request each.
+    reconcile_lists,
+    /// Objects that nothing named, given to the collector.
+    reconcile_condemned,
+    /// Names met that are no object's of this service: left alone.
+    reconcile_foreign,
+    /// Runs of it that failed and go on later.
+    reconcile_failures,
 }
 
 /// Counts one more.

@@ -15,7 +15,7 @@ use tidemark_blob::{BadKey, BlobError, BlobErrorKind, BlobKey, BlobStore, Remedy
 use tidemark_records::{BatchHeader, PREFIX_BYTES};
 use tidemark_runtime::{Backoff, Clock, Entropy, IdHasher, Tasks};
 use tidemark_segment::{Index, Partition, verify};
-use tidemark_types::{DecodeError, ObjectId, PartitionId};
+use tidemark_types::{DecodeError, Epoch, ObjectId, PartitionId, ShardId};
 use tokio::sync::Semaphore;
 
 use super::config::TierConfig;
@@ -56,6 +56,27 @@ pub(crate) fn object_key(object: ObjectId) -> Result<BlobKey, BadKey> {
         .wrapping_add(object.epoch.0)
         .wrapping_add(u64::from(object.number));
     BlobKey::new(format!("cold/{:02x}/{object}", sum % 256))
+}
+
+/// The object of that name; `None` for a name that no object of the log has.
+pub(crate) fn object_of(key: &BlobKey) -> Option<ObjectId> {
+    let (_, name) = key.as_str().rsplit_once('/')?;
+    let mut fields = name.split('-').map(|hex| u64::from_str_radix(hex, 16));
+    let mut field = || fields.next()?.ok();
+    let (shard, epoch, number) = (field()?, field()?, field()?);
+    let object = ObjectId {
+        shard: ShardId(u32::try_from(shard).ok()?),
+        epoch: Epoch(epoch),
+        number: u32::try_from(number).ok()?,
+    };
+    // The one way to write it: no sign, no capital, no zero more or less, and in its own folder.
+    let same = object_key(object).is_ok_and(|same| same == *key);
+    same.then_some(object)
+}
+
+/// What the names of a shard's objects begin with, in each of the folders they are spread over.
+pub(crate) fn prefix_of(shard: ShardId, folder: u8) -> String {
+    format!("cold/{folder:02x}/{:08x}-", shard.0)
 }
 
 /// Batches of one partition, as they are answered.

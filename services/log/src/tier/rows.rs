@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tidemark_meta::keys::cold::{Level0Key, Level0Row, TierKey};
+use bytes::Bytes;
+use tidemark_meta::keys::cold::{Level0Key, Level0Row, TierKey, TierRow};
 use tidemark_meta::keys::cold1::{Level1Key, Level1Row};
 use tidemark_meta::keys::state::{StateKey, StateRow};
 use tidemark_meta::keys::{Key, KeyRange};
-use tidemark_meta::{MetaError, MetaStore, Mode, keys};
+use tidemark_meta::{MetaError, MetaStore, Mode, Transaction, keys};
 use tidemark_segment::Covers;
 use tidemark_types::{Lsn, ObjectId, Offset, PartitionId, ShardId};
 
@@ -109,6 +110,18 @@ impl Rows {
         self.level1.get(&partition).map_or(&[], |rows| rows)
     }
 
+    /// Every object that they name.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = ObjectId> {
+        let own = self.level1.values().flat_map(|own| own.iter());
+        let own = own.filter_map(|row| Some(row.row.object?.object));
+        let state = self.state.map(|state| state.object);
+        self.segments
+            .iter()
+            .map(|s| s.row.object)
+            .chain(own)
+            .chain(state)
+    }
+
     /// Where a partition's own segments end; 0 without any.
     pub(crate) fn own_end(&self, partition: PartitionId) -> Offset {
         self.of(partition).last().map_or(Offset(0), |row| row.end)
@@ -205,6 +218,24 @@ pub(crate) async fn load(store: &dyn MetaStore, shard: ShardId) -> Result<Rows, 
         ..key
     };
     let own = pages(store, Level1Key::of_shard(shard), next).await?;
+    Ok(gathered((tier, state), segments, own))
+}
+
+/// As [`load`], all of it as of one moment, whoever changes it meanwhile. Fails as too old when there is more than can be read
+/// within a transaction's time.
+pub(crate) async fn load_in(tx: &mut dyn Transaction, shard: ShardId) -> Result<Rows, MetaError> {
+    let tier = keys::get(tx, &TierKey(shard), Mode::Snapshot).await?;
+    let state = keys::get(tx, &StateKey(shard), Mode::Snapshot).await?;
+    let segments = every(tx, Level0Key::of_shard(shard)).await?;
+    let own = every(tx, Level1Key::of_shard(shard)).await?;
+    Ok(gathered((tier, state), segments, own))
+}
+
+fn gathered(
+    (tier, state): (Option<TierRow>, Option<StateRow>),
+    segments: Vec<(Level0Key, Level0Row)>,
+    own: Vec<(Level1Key, Level1Row)>,
+) -> Rows {
     let mut level1: BTreeMap<PartitionId, Vec<Level1>> = BTreeMap::new();
     for (Level1Key { partition, end, .. }, row) in own {
         level1
@@ -212,7 +243,7 @@ pub(crate) async fn load(store: &dyn MetaStore, shard: ShardId) -> Result<Rows, 
             .or_default()
             .push(Level1 { end, row });
     }
-    Ok(Rows {
+    Rows {
         tiered: tier.unwrap_or_default().tiered_lsn,
         state,
         data_end: segments.last().map_or(Lsn(0), |(key, _)| key.end),
@@ -226,7 +257,29 @@ pub(crate) async fn load(store: &dyn MetaStore, shard: ShardId) -> Result<Rows, 
                 .map(|(id, own)| (id, own.into()))
                 .collect(),
         ),
-    })
+    }
+}
+
+/// All rows of a range in one transaction, read by pages.
+pub(crate) async fn every<K: Key>(
+    tx: &mut dyn Transaction,
+    mut range: KeyRange,
+) -> Result<Vec<(K, K::Value)>, MetaError> {
+    let mut all: Vec<(K, K::Value)> = Vec::new();
+    loop {
+        let page = keys::scan::<K>(tx, range.clone(), PAGE, Mode::Snapshot).await?;
+        let full = page.len() == PAGE;
+        all.extend(page);
+        let Some((last, _)) = all.last().filter(|_| full) else {
+            return Ok(all);
+        };
+        range.begin = behind(last);
+    }
+}
+
+/// The smallest key behind one.
+pub(crate) fn behind(key: &impl Key) -> Bytes {
+    [&key.encode()[..], &[0]].concat().into()
 }
 
 async fn pages<K: Key + Copy>(

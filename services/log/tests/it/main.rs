@@ -6,6 +6,7 @@
 )]
 
 mod appends;
+mod audits;
 mod compaction;
 mod costs;
 mod full;
@@ -13,6 +14,7 @@ mod lookups;
 mod outages;
 mod reads;
 mod rebuild;
+mod reconcile;
 mod restarts;
 mod retention;
 mod rolls;

@@ -350,7 +350,7 @@ async fn a_damaged_state_object_keeps_the_shard_closed() {
         .find(|(k, _)| k.as_str().ends_with(&name))
         .unwrap();
     assert!(objects.rot(key, bytes.len() / 2, 0x04));
-    let found = tidemark_log::audit(&world.store, &objects, i64::MAX)
+    let found = tidemark_log::audit(&world.store, &objects, &world.clock, i64::MAX)
         .await
         .unwrap();
     let bad: Vec<_> = found.bad.iter().map(|bad| bad.key.as_str()).collect();

@@ -59,7 +59,7 @@ pub(crate) async fn state(world: &World, shard: ShardId) -> Option<StateRow> {
 /// retained extents cover what is readable once.
 pub(crate) async fn audit(world: &World) {
     let objects = &world.cold.as_ref().unwrap().objects;
-    let found = tidemark_log::audit(&world.store, objects, i64::MIN).await;
+    let found = tidemark_log::audit(&world.store, objects, &world.clock, i64::MIN).await;
     let found = found.unwrap();
     assert!(found.is_sound(), "{found:?}");
 }
@@ -137,7 +137,8 @@ async fn an_audit_names_what_is_gone_damaged_uncovered_and_left_over() {
     p.stop().await;
     let objects = &world.cold.as_ref().unwrap().objects;
     let audited = async |orphans_before_ms| {
-        let found = tidemark_log::audit(&world.store, objects, orphans_before_ms).await;
+        let found =
+            tidemark_log::audit(&world.store, objects, &world.clock, orphans_before_ms).await;
         found.unwrap()
     };
     let shard = topic.partition(P0).unwrap().shard;
@@ -145,7 +146,7 @@ async fn an_audit_names_what_is_gone_damaged_uncovered_and_left_over() {
     assert!(rows.len() > 3, "{rows:?}");
     let whole = audited(i64::MAX).await;
     assert!(whole.is_sound() && whole.orphans.is_empty(), "{whole:?}");
-    assert!(whole.objects >= rows.len() as u64 && whole.bytes > 0);
+    assert!(whole.totals.objects >= rows.len() as u64 && whole.totals.bytes > 0);
 
     let key = |at: usize| {
         let name = format!("/{}", rows[at].1.object);

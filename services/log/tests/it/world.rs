@@ -116,6 +116,7 @@ impl World {
                 chunk_cache_bytes: 20_000,
                 grace: Duration::from_secs(300),
                 second_delete: Duration::from_secs(1_200),
+                reconcile_period: Duration::ZERO,
                 ..TierConfig::default()
             },
             retries: None,

@@ -51,11 +51,22 @@ impl Api {
         path: &str,
         accept: &str,
     ) -> Result<impl Iterator<Item = std::io::Result<String>>, CliError> {
-        let sent = self
-            .agent
-            .get(self.url(path))
-            .header("accept", accept)
-            .call();
+        let request = self.agent.get(self.url(path)).header("accept", accept);
+        self.lines_of(request.call())
+    }
+
+    /// As [`Api::lines`], of a POST without a body.
+    pub(super) fn post_for_lines(
+        &self,
+        path: &str,
+    ) -> Result<impl Iterator<Item = std::io::Result<String>> + use<>, CliError> {
+        self.lines_of(self.agent.post(self.url(path)).send_empty())
+    }
+
+    fn lines_of(
+        &self,
+        sent: Result<Response<Body>, ureq::Error>,
+    ) -> Result<impl Iterator<Item = std::io::Result<String>> + use<>, CliError> {
         let response = self.checked(sent)?;
         Ok(BufReader::new(response.into_body().into_reader()).lines())
     }

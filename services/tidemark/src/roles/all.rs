@@ -236,6 +236,7 @@ fn tier_config(settings: &Settings) -> TierConfig {
         grace: cold.grace.0,
         // Less than the drain's own bound, which also covers what is in flight.
         leave: settings.node.drain.0 / 3,
+        reconcile_period: cold.reconcile_period.0,
         ..TierConfig::default()
     }
 }

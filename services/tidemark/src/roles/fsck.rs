@@ -2,30 +2,28 @@
 //!
 //! # Consistency
 //! The metadata folder is one process's: opened, it says that the service is stopped and keeps it so until the
-//! check is done, every extent's row is held against the WAL, and the rows of cold segments against the object store.
-//! Beside a running service only the WAL is checked. A segment that is recycled under the check looks damaged, so damage counts if it is found each time.
+//! check is done. Every extent's row is held against the WAL, and the rows of cold segments against the object store.
+//!
+//! A running service is asked for its extents and audits its objects itself; the WAL is read beside it. An extent's row goes before the
+//! extent does, so what the WAL lacks counts if the row is there before *and* after the WAL was read. A segment that
+//! is recycled under the check looks damaged, so damage counts if it is found each time. Where open extents end is not
+//! checked: they grow.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidemark_journal::{ExtentId, ExtentInfo, Inventory};
-use tidemark_log::audit;
 pub use tidemark_log::{Audit, BadObject, Orphan, Uncovered};
+use tidemark_log::{ExtentStatus, audit, extents, orphans_before};
 use tidemark_lognode::LogNode;
 pub use tidemark_lognode::{Damage, Report};
+use tidemark_meta::MetaStore;
 use tidemark_meta::embedded::{Embedded, OpenError};
-use tidemark_meta::keys::extent::{ExtentKey, ExtentRow, ExtentState};
-use tidemark_meta::keys::{self, Key, Tag, prefix_range};
-use tidemark_meta::{MetaError, MetaStore, Mode};
 use tidemark_runtime::{Clock, Entropy, Tasks};
-use tidemark_types::{ExtentIdx, NodeId};
+use tidemark_types::NodeId;
 
 use super::{StartError, objects};
 use crate::config::{MetaEngine, Settings};
 
-/// Rows read per transaction.
-const PAGE: usize = 500;
-/// A put whose outcome was unknown may land this much later, ms.
-const PUT_MS_MAX: u128 = 3_600_000;
 /// Checks of a running node's WAL before damage is believed.
 const TRIES: usize = 3;
 
@@ -34,8 +32,10 @@ const TRIES: usize = 3;
 pub struct Fsck {
     /// The write-ahead log's folder.
     pub folder: String,
-    /// What the WAL holds and what of it is damaged.
-    pub wal: Report,
+    /// Whether the service ran meanwhile.
+    pub running: bool,
+    /// What the WAL holds and what of it is damaged; `None` when it is not on this machine.
+    pub wal: Option<Report>,
     /// Whether the metadata was held against it.
     pub metadata: Checked,
     /// Extents whose rows promise more than the WAL holds.
@@ -44,6 +44,15 @@ pub struct Fsck {
     pub unreferenced: Vec<ExtentId>,
     /// The object store against the metadata; `None` when that was not checked.
     pub cold: Option<Audit>,
+}
+
+/// What a data folder is found as.
+#[derive(Debug)]
+pub enum Looked {
+    /// Nobody had it open: it was checked.
+    Stopped(Box<Fsck>),
+    /// A service has it open: ask that one, and see [`fsck_beside`].
+    Running,
 }
 
 /// Whether the metadata was checked.
@@ -65,16 +74,53 @@ pub struct Missing {
 }
 
 impl Fsck {
+    /// Of a service that is elsewhere, before its objects are audited.
+    #[must_use]
+    pub fn elsewhere(extents: usize) -> Self {
+        Self {
+            folder: String::new(),
+            running: true,
+            wal: None,
+            metadata: Checked::Rows(extents),
+            missing: Vec::new(),
+            unreferenced: Vec::new(),
+            cold: None,
+        }
+    }
+
+    fn of(settings: &Settings, wal: Report, running: bool) -> Self {
+        Self {
+            folder: settings.node.data_dir.join("wal").display().to_string(),
+            wal: Some(wal),
+            running,
+            ..Self::elsewhere(0)
+        }
+    }
+
     /// Whether everything that was checked is whole.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        let wal = self.wal.damage.is_empty() && self.damaged().next().is_none();
-        wal && self.missing.is_empty() && self.cold.as_ref().is_none_or(Audit::is_sound)
+        self.damage().is_empty()
+            && self.damaged().next().is_none()
+            && self.missing.is_empty()
+            && self.cold.as_ref().is_none_or(Audit::is_sound)
+    }
+
+    /// Damaged ranges of the WAL.
+    #[must_use]
+    pub fn damage(&self) -> &[Damage] {
+        self.wal.as_ref().map_or(&[], |wal| &wal.damage)
+    }
+
+    /// Every extent in the WAL.
+    #[must_use]
+    pub fn extents(&self) -> &[ExtentInfo] {
+        self.wal.as_ref().map_or(&[], |wal| &wal.extents)
     }
 
     /// The extents that cannot be read to their end.
     pub fn damaged(&self) -> impl Iterator<Item = &ExtentInfo> {
-        self.wal.extents.iter().filter(|info| is_limbo(info))
+        self.extents().iter().filter(|info| is_limbo(info))
     }
 }
 
@@ -82,28 +128,19 @@ impl Fsck {
 ///
 /// # Errors
 /// When there is no log node in the data folder, or its files, its metadata or the object store cannot be read.
-pub async fn fsck(settings: &Settings) -> Result<Fsck, StartError> {
+pub async fn fsck(settings: &Settings) -> Result<Looked, StartError> {
     let tasks = Tasks::new();
-    let opened = open_metadata(settings, &tasks)?;
-    let folder = settings.node.data_dir.join("wal");
-    let tries = if opened.is_ok() { 1 } else { TRIES };
-    let checked = folder.clone();
-    let wal = Tasks::spawn_blocking(move || {
-        persistent(tries, || LogNode::verify(&checked).map_err(StartError::of))
-    })
-    .await?;
-    let mut found = Fsck {
-        folder: folder.display().to_string(),
-        wal,
-        metadata: Checked::Rows(0),
-        missing: Vec::new(),
-        unreferenced: Vec::new(),
-        cold: None,
+    let opened = match open_metadata(settings, &tasks)? {
+        Opened::InUse => return Ok(Looked::Running),
+        Opened::Store(store) => Ok(store),
+        Opened::No(why) => Err(why),
     };
+    let wal = verify(settings, if opened.is_ok() { 1 } else { TRIES }).await?;
+    let mut found = Fsck::of(settings, wal, false);
     match opened {
         Ok(store) => {
-            let rows = rows(&store).await.map_err(StartError::of)?;
-            compare(&mut found, &rows);
+            let rows = extents(&store).await.map_err(StartError::of)?;
+            compare(&mut found, &rows, &rows);
             found.cold = Some(cold(settings, &store, &tasks).await?);
         }
         Err(why) => found.metadata = Checked::No(why),
@@ -112,7 +149,29 @@ pub async fn fsck(settings: &Settings) -> Result<Fsck, StartError> {
         .shutdown(std::time::Duration::from_secs(10))
         .await
         .map_err(StartError::of)?;
+    Ok(Looked::Stopped(Box::new(found)))
+}
+
+/// Checks every frame of a running service's WAL, between two looks at its extents, which `rows` takes.
+///
+/// # Errors
+/// As [`fsck`], or those of `rows`.
+pub async fn fsck_beside<E: From<StartError>>(
+    settings: &Settings,
+    mut rows: impl FnMut(Option<NodeId>) -> Result<Vec<ExtentStatus>, E>,
+) -> Result<Fsck, E> {
+    let before = rows(None)?;
+    let wal = verify(settings, TRIES).await?;
+    let after = rows(Some(wal.node))?;
+    let mut found = Fsck::of(settings, wal, true);
+    compare(&mut found, &before, &after);
     Ok(found)
+}
+
+async fn verify(settings: &Settings, tries: usize) -> Result<Report, StartError> {
+    let folder = settings.node.data_dir.join("wal");
+    let check = move || LogNode::verify(&folder).map_err(StartError::of);
+    Tasks::spawn_blocking(move || persistent(tries, check)).await
 }
 
 /// Holds the object store against the metadata.
@@ -125,28 +184,31 @@ async fn cold(
     let blob = objects::open(settings, (&clock, &entropy), tasks)
         .await?
         .store;
-    let grace_ms = settings.cold.grace.0.as_millis().saturating_add(PUT_MS_MAX);
-    let grace_ms = i64::try_from(grace_ms).unwrap_or(i64::MAX);
-    let before_ms = clock.wall_ms().saturating_sub(grace_ms);
-    let audited = audit(store, blob.as_ref(), before_ms).await;
+    let before_ms = orphans_before(clock.wall_ms(), settings.cold.grace.0);
+    let audited = audit(store, blob.as_ref(), &clock, before_ms).await;
     audited.map_err(StartError::of)
 }
 
-/// The metadata of a stopped service, or why it cannot be looked at.
-fn open_metadata(
-    settings: &Settings,
-    tasks: &Tasks,
-) -> Result<Result<Embedded, String>, StartError> {
+/// The metadata of a data folder.
+enum Opened {
+    Store(Embedded),
+    /// A service has it open.
+    InUse,
+    /// It cannot be looked at, for this reason.
+    No(String),
+}
+
+fn open_metadata(settings: &Settings, tasks: &Tasks) -> Result<Opened, StartError> {
     if settings.meta.engine != MetaEngine::Embedded {
-        return Ok(Err("it is not in the data folder".to_owned()));
+        return Ok(Opened::No("it is not in the data folder".to_owned()));
     }
     let folder = settings.node.data_dir.join("meta");
     if !folder.is_dir() {
-        return Ok(Err(format!("there is no {}", folder.display())));
+        return Ok(Opened::No(format!("there is no {}", folder.display())));
     }
     match Embedded::open(&folder, &Clock::system(), tasks) {
-        Ok(store) => Ok(Ok(store)),
-        Err(OpenError::InUse { .. }) => Ok(Err("the service is running".to_owned())),
+        Ok(store) => Ok(Opened::Store(store)),
+        Err(OpenError::InUse { .. }) => Ok(Opened::InUse),
         Err(other) => Err(StartError::of(other)),
     }
 }
@@ -175,56 +237,39 @@ fn is_limbo(info: &ExtentInfo) -> bool {
     matches!(info.inventory, Inventory::Limbo { .. })
 }
 
-async fn rows(store: &dyn MetaStore) -> Result<Vec<(ExtentKey, ExtentRow)>, MetaError> {
-    let mut range = prefix_range(&[Tag::Extent as u8]);
-    let mut found: Vec<(ExtentKey, ExtentRow)> = Vec::new();
-    loop {
-        let mut tx = store.begin();
-        let page = keys::scan(tx.as_mut(), range.clone(), PAGE, Mode::Serializable).await?;
-        let full = page.len() == PAGE;
-        found.extend(page);
-        let Some((last, _)) = found.last().filter(|_| full) else {
-            return Ok(found);
-        };
-        let index = ExtentIdx(last.index.0 + 1);
-        range.begin = ExtentKey { index, ..*last }.encode();
-    }
-}
-
-fn compare(found: &mut Fsck, rows: &[(ExtentKey, ExtentRow)]) {
-    let node = found.wal.node;
-    found.metadata = Checked::Rows(rows.len());
-    let held: BTreeMap<ExtentId, &Inventory> = found
-        .wal
+/// Holds the WAL against the rows as they were before and after it was read.
+fn compare(found: &mut Fsck, before: &[ExtentStatus], after: &[ExtentStatus]) {
+    let Some(wal) = &found.wal else { return };
+    let held: BTreeMap<ExtentId, &Inventory> = wal
         .extents
         .iter()
         .map(|info| (info.extent, &info.inventory))
         .collect();
-    let missing = rows.iter().filter_map(|(key, row)| {
-        let extent = id(key);
-        let why = lacking(node, row, held.get(&extent).copied())?;
-        Some(Missing { extent, why })
+    let stayed: BTreeSet<ExtentId> = after.iter().map(id).collect();
+    let missing = before.iter().filter_map(|row| {
+        let extent = id(row);
+        let why = lacking(wal.node, row, held.get(&extent).copied())?;
+        stayed.contains(&extent).then_some(Missing { extent, why })
     });
+    found.metadata = Checked::Rows(before.len());
     found.missing = missing.collect();
-    let named: BTreeSet<ExtentId> = rows.iter().map(|(key, _)| id(key)).collect();
+    let named: BTreeSet<ExtentId> = before.iter().chain(after).map(id).collect();
     let unnamed = held.keys().filter(|extent| !named.contains(extent));
     found.unreferenced = unnamed.copied().collect();
 }
 
-fn id(key: &ExtentKey) -> ExtentId {
+fn id(row: &ExtentStatus) -> ExtentId {
     ExtentId {
-        shard: key.shard,
-        index: key.index,
+        shard: row.shard,
+        index: row.index,
     }
 }
 
 /// What of an extent's row this node's WAL lacks. An open extent may be absent: its row is stored before the
 /// node is asked to open it. What an operator gave up is not missing.
-fn lacking(node: NodeId, row: &ExtentRow, held: Option<&Inventory>) -> Option<String> {
-    let ExtentState::Sealed(end) = row.state else {
-        return None;
-    };
-    let promised = row.lost.as_ref().map_or(end, |lost| lost.from.min(end));
+fn lacking(node: NodeId, row: &ExtentStatus, held: Option<&Inventory>) -> Option<String> {
+    let end = row.end?;
+    let promised = row.lost_from.map_or(end, |from| from.min(end));
     if !row.replicas.contains(&node) || row.first >= promised {
         return None;
     }
@@ -242,22 +287,20 @@ fn lacking(node: NodeId, row: &ExtentRow, held: Option<&Inventory>) -> Option<St
 
 #[cfg(test)]
 mod tests {
-    use tidemark_meta::keys::extent::LostRange;
-    use tidemark_types::{Epoch, Lsn, ShardId};
+    use tidemark_types::{ExtentIdx, Lsn, ShardId};
 
     use super::*;
 
     const NODE: NodeId = NodeId(7);
 
-    fn row(state: ExtentState) -> ExtentRow {
-        ExtentRow {
+    fn row(end: Option<u64>) -> ExtentStatus {
+        ExtentStatus {
+            shard: ShardId(0),
+            index: ExtentIdx(0),
             first: Lsn(10),
-            state,
+            end: end.map(Lsn),
             replicas: vec![NODE],
-            ack_quorum: 1,
-            writer_epoch: Epoch(1),
-            ckpt: false,
-            lost: None,
+            lost_from: None,
         }
     }
 
@@ -278,9 +321,10 @@ mod tests {
 
     #[test]
     fn a_sealed_row_must_be_covered_and_an_open_one_need_not() {
-        let sealed = row(ExtentState::Sealed(Lsn(20)));
-        let lacks =
-            |row: &ExtentRow, held: Option<Inventory>| lacking(NODE, row, held.as_ref()).is_some();
+        let sealed = row(Some(20));
+        let lacks = |row: &ExtentStatus, held: Option<Inventory>| {
+            lacking(NODE, row, held.as_ref()).is_some()
+        };
         assert!(!lacks(&sealed, Some(held(10, 20))));
         assert!(!lacks(&sealed, Some(held(10, 25))), "more than sealed");
         assert!(lacks(&sealed, Some(held(10, 19))));
@@ -288,24 +332,56 @@ mod tests {
         assert!(lacks(&sealed, None));
         assert!(lacks(&sealed, Some(limbo(19))));
         assert!(!lacks(&sealed, Some(limbo(20))), "damaged beyond the seal");
-        assert!(!lacks(&row(ExtentState::Open), None));
-        assert!(!lacks(&row(ExtentState::Sealed(Lsn(10))), None), "empty");
-        let elsewhere = ExtentRow {
+        assert!(!lacks(&row(None), None));
+        assert!(!lacks(&row(Some(10)), None), "empty");
+        let elsewhere = ExtentStatus {
             replicas: vec![NodeId(8)],
             ..sealed.clone()
         };
         assert!(!lacks(&elsewhere, None));
-        let lost = LostRange {
-            from: Lsn(15),
-            to: None,
-            why: "given up".to_owned(),
-        };
-        let given_up = ExtentRow {
-            lost: Some(lost),
+        let given_up = ExtentStatus {
+            lost_from: Some(Lsn(15)),
             ..sealed
         };
         assert!(!lacks(&given_up, Some(limbo(15))));
         assert!(lacks(&given_up, Some(limbo(14))));
+    }
+
+    #[test]
+    fn what_was_given_up_or_made_while_the_wal_was_read_is_no_finding() {
+        let wal = Report {
+            node: NODE,
+            extents: vec![ExtentInfo {
+                extent: id(&at(7)),
+                inventory: held(10, 20),
+                bytes: 1,
+            }],
+            fences: Vec::new(),
+            segments: (1, 0),
+            damage: Vec::new(),
+            foreign: Vec::new(),
+        };
+        let look = |before: &[ExtentStatus], after: &[ExtentStatus]| {
+            let mut found = Fsck {
+                wal: Some(wal.clone()),
+                ..Fsck::elsewhere(0)
+            };
+            compare(&mut found, before, after);
+            let missing = found.missing.iter().map(|missing| missing.extent);
+            (missing.collect::<Vec<_>>(), found.unreferenced)
+        };
+        let both = [at(6), at(7)];
+        assert_eq!(look(&both, &both[1..]), (vec![], vec![]), "released");
+        assert_eq!(look(&both[1..], &both), (vec![], vec![]), "made");
+        assert_eq!(look(&both, &both), (vec![id(&at(6))], vec![]));
+        assert_eq!(look(&both[..1], &[]), (vec![], vec![id(&at(7))]));
+    }
+
+    fn at(index: u64) -> ExtentStatus {
+        ExtentStatus {
+            index: ExtentIdx(index),
+            ..row(Some(20))
+        }
     }
 
     #[test]

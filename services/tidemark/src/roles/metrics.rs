@@ -56,7 +56,7 @@ const LOG_COUNTERS: [Row<LogCounters>; 7] = [
     ("tidemark.log.takeovers", "Shards taken", |c| c.takeovers),
 ];
 
-const TIER_COUNTERS: [Row<TierCounters>; 19] = [
+const TIER_COUNTERS: [Row<TierCounters>; 24] = [
     (
         "tidemark.tier.objects",
         "Objects that became part of the log",
@@ -141,6 +141,31 @@ const TIER_COUNTERS: [Row<TierCounters>; 19] = [
         "tidemark.compaction.records",
         "Records that cleanup.policy=compact took out",
         |c| c.records_compacted,
+    ),
+    (
+        "tidemark.reconcile.shards",
+        "Shards whose objects were all listed and held against the metadata",
+        |c| c.reconciles,
+    ),
+    (
+        "tidemark.reconcile.lists",
+        "Listings of the object store for that",
+        |c| c.reconcile_lists,
+    ),
+    (
+        "tidemark.reconcile.condemned",
+        "Objects that nothing named, to be deleted after the grace",
+        |c| c.reconcile_condemned,
+    ),
+    (
+        "tidemark.reconcile.foreign",
+        "Names listed that are no object's of this service, left alone",
+        |c| c.reconcile_foreign,
+    ),
+    (
+        "tidemark.reconcile.failures",
+        "Reconciliations that failed and go on later",
+        |c| c.reconcile_failures,
     ),
 ];
 
