@@ -152,13 +152,14 @@ impl Drop for Handle {
 
 impl Writer {
     /// Starts writing an extent that was opened on at least A of its replicas and holds no frame yet.
-    /// Replicas in `lost` (those that did not open it) are never sent anything.
+    /// Replicas in `lost` (those that did not open it) are never sent anything. With fewer than A left the writer has ended
+    /// for want of them, as `why` says.
     #[must_use]
     pub fn start(
         extent: Extent,
         epoch: Epoch,
         nodes: &Nodes,
-        lost: &[NodeId],
+        (lost, why): (&[NodeId], Option<ReplicaError>),
         options: WriterOptions,
         tasks: &Tasks,
     ) -> Self {
@@ -167,7 +168,7 @@ impl Writer {
             ended: None,
         });
         let name = format!("journal writer of {}", extent.id);
-        let state = State::new(extent.clone(), epoch, nodes, lost, options, sender);
+        let state = State::new(extent.clone(), epoch, nodes, (lost, why), options, sender);
         let state = Arc::new(Mutex::new(state));
         let driven = Arc::clone(&state);
         tasks.spawn(name, async move {

@@ -21,8 +21,8 @@ pub(crate) struct TooFew {
     pub(crate) needed: usize,
     pub(crate) answered: usize,
     pub(crate) last: String,
-    /// A node that is needed has no room.
-    pub(crate) full: bool,
+    /// Those that did not, when one of them has no room.
+    pub(crate) full: Option<(Vec<NodeId>, ReplicaError)>,
 }
 
 pub(crate) fn extent_of(
@@ -61,7 +61,7 @@ pub(crate) async fn place(
             needed,
             answered: replicas.len(),
             last: format!("{} log nodes are known", nodes.len()),
-            full: false,
+            full: None,
         });
     }
     replicas.truncate(inner.config.copies);
@@ -93,11 +93,13 @@ pub(crate) async fn open(
     let nodes = extent.replicas.nodes().iter().copied();
     let mut lost = Vec::new();
     let mut last = String::new();
-    let mut full = false;
+    let mut full = None;
     for (node, answer) in nodes.zip(answers.await) {
         if let Err(error) = answer {
             last = error.to_string();
-            full |= matches!(error, ReplicaError::Full(_));
+            if matches!(error, ReplicaError::Full(_)) {
+                full = Some(error);
+            }
             lost.push(node);
         }
     }
@@ -108,7 +110,7 @@ pub(crate) async fn open(
             needed,
             answered,
             last,
-            full,
+            full: full.map(|error| (lost, error)),
         });
     }
     Ok(lost)

@@ -104,7 +104,7 @@ pub struct Taken {
     pub replay: Vec<SealedExtent>,
     /// All retained extents before `replay`, oldest first.
     pub older: Vec<SealedExtent>,
-    /// Writes the new extent.
+    /// Writes the new extent. On full disks it has ended, as a writer that meets one ([`tidemark_journal::WriterEnd::Full`]).
     pub writer: Writer,
     /// Reads any extent of the shard.
     pub reader: Reader,
@@ -350,9 +350,14 @@ impl Leases {
     /// How full the disks of an extent's replicas are: the fullest one. `None` when no replica tells.
     #[must_use]
     pub fn disk_use(&self, extent: &Extent) -> Option<DiskUse> {
-        let replicas = extent.replicas.nodes().iter();
-        let told = replicas.filter_map(|node| self.0.nodes.get(*node)?.disk_use());
+        let told = self.disk_uses(extent).map(|(_, used)| used);
         told.max_by_key(DiskUse::permille)
+    }
+
+    /// How full the disks of an extent's replicas are, of those that tell.
+    pub fn disk_uses(&self, extent: &Extent) -> impl Iterator<Item = (NodeId, DiskUse)> {
+        let replicas = extent.replicas.nodes().iter();
+        replicas.filter_map(|node| Some((*node, self.0.nodes.get(*node)?.disk_use()?)))
     }
 
     /// K1's proof: A replicas of the open extent answer, after this call began, that no newer owner fenced them.

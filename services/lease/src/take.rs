@@ -69,15 +69,7 @@ async fn attempt(inner: &Inner, claimed: &Claimed) -> Result<Taken, Failed> {
     };
     let extent = extent_of(ownership.shard, index, &row).map_err(TakeError::Store)?;
     let writer = start_writer(inner, &ownership, extent).await;
-    let writer = writer.map_err(|few| {
-        // Another T1 at once makes no room.
-        let start = if few.full {
-            Failed::GiveUp
-        } else {
-            Failed::StartOver
-        };
-        start(too_few_nodes(&ownership, index, few))
-    })?;
+    let writer = writer.map_err(|few| Failed::StartOver(too_few_nodes(&ownership, index, few)))?;
     let reader = Reader::mutated(inner.nodes.clone(), inner.config.mutation);
     let (older, replay) = split(inner, &ownership, index, &reader).await?;
     Ok(Taken {
@@ -151,21 +143,30 @@ fn recover_failed(
     }
 }
 
-/// Opens a stored extent and starts its writer.
+/// Opens a stored extent and starts its writer. On full disks that one has ended already: another takeover would make no
+/// room, an owner can.
 pub(crate) async fn start_writer(
     inner: &Inner,
     ownership: &Ownership,
     extent: Extent,
 ) -> Result<Writer, TooFew> {
-    let lost = open(inner, &extent, ownership.epoch).await?;
-    Ok(Writer::start(
+    let (lost, full) = match open(inner, &extent, ownership.epoch).await {
+        Ok(lost) => (lost, None),
+        Err(TooFew {
+            full: Some((lost, error)),
+            ..
+        }) => (lost, Some(error)),
+        Err(few) => return Err(few),
+    };
+    let writer = Writer::start(
         extent,
         ownership.epoch,
         &inner.nodes,
-        &lost,
+        (&lost, full),
         inner.config.writer,
         &inner.tasks,
-    ))
+    );
+    Ok(writer)
 }
 
 fn too_few_nodes(ownership: &Ownership, index: ExtentIdx, few: TooFew) -> TakeError {

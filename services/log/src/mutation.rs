@@ -22,6 +22,14 @@ pub enum Mutation {
     CollectInFlight,
     /// An object is condemned while its row stays (invariant 13).
     CondemnLive,
+    /// Rows are replaced without the lease, whatever they are by now, and without the new one's intent (T1).
+    UnconditionalSwap,
+    /// Compaction takes tombstones out in the next run, whatever `delete.retention.ms` says.
+    TombstonesAtOnce,
+    /// Compaction leaves batches out of the objects that cover them (invariant 14).
+    MergeLosesRange,
+    /// An object of all partitions is condemned once one of them was rewritten (invariant 14).
+    CondemnInPart,
     /// Where a partition begins is stored whatever its row says (K3).
     StartMovedBack,
     /// A takeover does not ask where partitions begin (K3).

@@ -17,6 +17,7 @@ mod roll;
 mod takeover;
 #[cfg(test)]
 mod tests;
+mod written;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use self::build::{Building, Pending};
 pub(crate) use self::commit::{prefixes, stored};
 use self::forgotten::Forgotten;
 pub(crate) use self::takeover::{TakeoverError, take_over};
+use self::written::Written;
 use crate::append::AppendError;
 use crate::env::Env;
 use crate::index::ReadableExtent;
@@ -71,8 +73,8 @@ pub(crate) struct Owner {
     held: watch::Receiver<OwnershipState>,
     open: Arc<ReadableExtent>,
     opened_at: Instant,
-    /// What the fullest log node had written when the open extent was opened.
-    written_at_open: u64,
+    /// Since the open extent was opened.
+    written: Written,
     /// The writer's bytes when the open extent's checkpoint had been appended.
     checkpoint_bytes: u64,
     /// The writer's bytes beyond these, as of the newest frame.
@@ -80,6 +82,8 @@ pub(crate) struct Owner {
     /// End of the open extent's checkpoint while it is not committed.
     checkpoint_end: Option<Lsn>,
     marking: Option<BoxFuture<'static, Result<(), OwnerError>>>,
+    /// The shard's row says SERVING: it does from the first committed checkpoint on.
+    is_marked: bool,
     rolling: Option<BoxFuture<'static, Result<Rolled, RollError>>>,
     roll_not_before: Instant,
     /// Why the open extent takes no more frames; the next one may.
@@ -178,6 +182,7 @@ impl Owner {
 
     fn on_tick(&mut self) {
         let now = self.env.clock.now();
+        self.written.look(&self.env, &self.open.extent);
         // A frame that cannot be sent for long gathers no more than a replay takes.
         if now >= self.expire_at && !self.building.is_full() {
             self.sequence_expiry();

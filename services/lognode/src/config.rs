@@ -7,6 +7,10 @@ pub struct LogNodeConfig {
     pub segment_bytes: u64,
     /// What all segment files together may take. At it appends are refused with `Full` until space is released.
     pub disk_bytes_max: u64,
+    /// How far takeovers may pass that: a new owner needs an extent and a checkpoint before any of its shard's older
+    /// extents can go, so at a full disk without room for those of every shard there would be no way back. Given back as
+    /// soon as there is other room.
+    pub takeover_bytes: u64,
     /// Bytes of requests one group commit takes at the most; a larger single request still goes through.
     pub group_bytes_max: usize,
     /// Bytes of requests that may wait for the writer. ≥ shards × `limits::SHARD_INFLIGHT_BYTES_MAX` makes
@@ -27,6 +31,7 @@ impl Default for LogNodeConfig {
         Self {
             segment_bytes: 64 << 20,
             disk_bytes_max: 64 << 30,
+            takeover_bytes: 64 << 20,
             group_bytes_max: 8 << 20,
             queue_bytes_max: 512 << 20,
             queue_requests_max: 65_536,
@@ -43,6 +48,7 @@ impl LogNodeConfig {
         Self {
             segment_bytes: 256 << 10,
             disk_bytes_max: 64 << 20,
+            takeover_bytes: 256 << 10,
             group_bytes_max: 64 << 10,
             ..Self::default()
         }

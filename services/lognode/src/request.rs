@@ -84,7 +84,8 @@ impl Request {
 pub(crate) enum Claim {
     /// Not at all.
     Data,
-    /// Half of it: a restarted owner needs an extent and its checkpoint before it can release anything.
+    /// Half of its last segment, and a little beyond the budget: a restarted owner needs an extent and its checkpoint before
+    /// it can release anything.
     Takeover,
     /// All of it: fences keep the log safe, releases make room.
     Control,

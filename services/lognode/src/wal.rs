@@ -280,11 +280,12 @@ impl Wal {
             }
         }
         drop(durable);
+        let trimmed = if released { self.trim() } else { Ok(()) };
         self.count_disk();
         // The newest first: who waits for the oldest then finds all of them at once, and is woken once.
         held.into_iter().rev().for_each(Held::answer);
         self.want_spare();
-        Ok(())
+        trimmed
     }
 
     /// Writes a block at the end of the current segment, syncs it, and gives its position.

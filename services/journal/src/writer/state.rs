@@ -38,7 +38,7 @@ impl State {
         extent: Extent,
         epoch: Epoch,
         nodes: &Nodes,
-        lost: &[NodeId],
+        (lost, why): (&[NodeId], Option<ReplicaError>),
         options: WriterOptions,
         seen: watch::Sender<Committed>,
     ) -> Self {
@@ -64,10 +64,8 @@ impl State {
             driver: None,
         };
         if let Some(node) = state.lost().last().copied() {
-            state.end_when_too_few(
-                node,
-                ReplicaError::Unreachable("not opened there".to_owned()),
-            );
+            let unknown = || ReplicaError::Unreachable("not opened there".to_owned());
+            state.end_when_too_few(node, why.unwrap_or_else(unknown));
         }
         state
     }

@@ -60,7 +60,14 @@ impl Bench {
 
     fn writer(&self, options: WriterOptions) -> Writer {
         let extent = self.extent.clone();
-        Writer::start(extent, EPOCH, &self.nodes, &[], options, &Tasks::new())
+        Writer::start(
+            extent,
+            EPOCH,
+            &self.nodes,
+            (&[], None),
+            options,
+            &Tasks::new(),
+        )
     }
 }
 

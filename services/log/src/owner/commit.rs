@@ -163,10 +163,18 @@ impl Owner {
         let env = Arc::clone(&self.env);
         let ownership = self.ownership;
         let extent = self.open.extent.id.index;
+        let is_marked = self.is_marked;
         self.marking = Some(Box::pin(async move {
             let mut backoff = super::takeover::retry_forever();
+            let mark = async || {
+                env.leases.mark_checkpoint(&ownership, extent).await?;
+                if !is_marked {
+                    env.leases.mark_serving(&ownership).await?;
+                }
+                Ok(())
+            };
             loop {
-                match env.leases.mark_checkpoint(&ownership, extent).await {
+                match mark().await {
                     Err(OwnerError::Store(error)) if error.is_retriable() => {
                         backoff.wait(&env.clock, &env.entropy).await;
                     }
@@ -177,6 +185,7 @@ impl Owner {
     }
 
     pub(super) fn on_marked(&mut self, outcome: &Result<(), OwnerError>) -> Result<(), String> {
+        self.is_marked |= outcome.is_ok();
         outcome.as_ref().map_err(ToString::to_string).copied()
     }
 }

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidemark_journal::{Extent, FrameBody, RefusedWhy, Writer, WriterEnd};
+use tidemark_journal::{FrameBody, RefusedWhy, Writer, WriterEnd};
 use tidemark_lease::{RollError, Rolled};
 use tidemark_runtime::{Backoff, Invariant, check_invariant};
 use tidemark_types::Lsn;
 
 use super::Owner;
 use super::build::data_frame;
+use super::written::Written;
 use crate::Mutation;
 use crate::checkpoint;
-use crate::env::Env;
 use crate::index::{Index, ReadableExtent};
 use crate::maps::What;
 use crate::tier::pressure::Level;
@@ -38,7 +38,7 @@ pub(super) const fn stuck_pauses() -> Backoff {
 }
 
 impl Owner {
-    /// Starts a roll when size, age or a lost replica call for one.
+    /// Starts a roll when size, age, a lost replica or a full disk call for one.
     pub(super) fn consider_roll(&mut self) {
         let now = self.env.clock.now();
         if self.rolling.is_some()
@@ -67,10 +67,7 @@ impl Owner {
             return false;
         }
         let used = self.env.leases.disk_use(&self.open.extent);
-        used.is_some_and(|used| {
-            let since = used.written_bytes.saturating_sub(self.written_at_open);
-            since >= used.budget_bytes / HELD_BACK
-        })
+        used.is_some_and(|used| self.written.bytes() >= used.budget_bytes / HELD_BACK)
     }
 
     /// Whether the open extent is over its size: looked at after every frame sent.
@@ -219,7 +216,7 @@ impl Owner {
         self.open = Arc::new(ReadableExtent::new(extent, first, Some(Index::default())));
         self.shard.add_extent(Arc::clone(&self.open));
         self.opened_at = self.env.clock.now();
-        self.written_at_open = written(&self.env, &self.open.extent);
+        self.written = Written::since_now(&self.env, &self.open.extent);
         self.shard.cold.sealed.notify_one();
         self.committed = writer.committed();
         self.committed.mark_changed();
@@ -228,12 +225,6 @@ impl Owner {
         self.checkpoint_bytes = 0;
         self.data_bytes = 0;
     }
-}
-
-/// What the fullest of an extent's log nodes has written.
-pub(super) fn written(env: &Env, extent: &Extent) -> u64 {
-    let used = env.leases.disk_use(extent);
-    used.map_or(0, |used| used.written_bytes)
 }
 
 /// Appends to a writer, waiting while too much is uncommitted.

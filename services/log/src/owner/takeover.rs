@@ -1,17 +1,25 @@
 //! From nothing to SERVING: take, replay, checkpoint, mark. A restart is the same (DESIGN section 3).
+//!
+//! # Full disks
+//! A disk may have no room for the checkpoint. What would make room, tiering and release, needs an owner, and so do readers; the
+//! state is rebuilt, so the owner goes on as one whose extent takes no frames: it reads, tiers and releases, refuses appends,
+//! and rolls until an extent takes its checkpoint. Until then the shard's row stays RECOVERING and nothing lies behind the
+//! sealed end, so another takeover finds what this one found (J1: its extents are empty); and what is released is still older
+//! than a committed checkpoint (J12).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidemark_journal::{FrameKind, ReadError as JournalReadError, Reader, Writer};
+use tidemark_journal::{FrameKind, ReadError as JournalReadError, Reader, Writer, WriterEnd};
 use tidemark_lease::{OwnerError, SealedExtent, TakeError, Taken};
 use tidemark_meta::MetaError;
 use tidemark_runtime::{Backoff, FastMap};
-use tidemark_types::{DecodeError, Lsn, Offset, PartitionId};
+use tidemark_types::{DecodeError, Lsn, Offset, Ownership, PartitionId};
 
 use super::build::Building;
-use super::roll::{append_waiting, stuck_pauses, written};
+use super::roll::{append_waiting, stuck_pauses};
+use super::written::Written;
 use super::{Owner, expire};
 use crate::Mutation;
 use crate::checkpoint::{self, Assembler};
@@ -155,16 +163,8 @@ async fn checkpointed(
         reader,
         ..
     } = taken;
-    let part_bytes = env.config.checkpoint_part_bytes;
-    let checkpoint_end = write_checkpoint(&writer, &state, part_bytes).await?;
-    let index = writer.extent().id.index;
-    env.leases.mark_checkpoint(&ownership, index).await?;
-    env.leases.mark_serving(&ownership).await?;
-    let open = ReadableExtent::new(
-        writer.extent().clone(),
-        checkpoint_end,
-        Some(Index::default()),
-    );
+    let (end, stuck) = first_checkpoint(env, &ownership, &writer, &state).await?;
+    let open = ReadableExtent::new(writer.extent().clone(), end, Some(Index::default()));
     let open = Arc::new(open);
     for replayed in &extents {
         if replayed.index.read().is_some() {
@@ -189,10 +189,11 @@ async fn checkpointed(
     }
     *shard.views.write() = views;
     let now = env.clock.now();
-    let written_at_open = written(env, &open.extent);
+    let mut committed = writer.committed();
+    committed.mark_changed();
     let owner = Owner {
         held: env.leases.watch_ownership(&ownership),
-        committed: writer.committed(),
+        committed,
         checkpoint_bytes: writer.bytes(),
         data_bytes: 0,
         last_ms: state.appended_ms,
@@ -200,14 +201,15 @@ async fn checkpointed(
         shard: Arc::clone(shard),
         ownership,
         writer,
+        written: Written::since_now(env, &open.extent),
         open,
         opened_at: now,
-        written_at_open,
         checkpoint_end: None,
         marking: None,
         rolling: None,
         roll_not_before: now,
-        stuck: None,
+        is_marked: stuck.is_none(),
+        stuck,
         stuck_pauses: stuck_pauses(),
         expire_at: now + expire::PERIOD,
         state,
@@ -223,20 +225,39 @@ async fn checkpointed(
     Ok(owner)
 }
 
+/// Where the open extent's checkpoint ends; on full disks where it broke off, and why the extent takes no more.
+async fn first_checkpoint(
+    env: &Env,
+    ownership: &Ownership,
+    writer: &Writer,
+    state: &CommittedState,
+) -> Result<(Lsn, Option<String>), TakeoverError> {
+    let part_bytes = env.config.checkpoint_part_bytes;
+    match write_checkpoint(writer, state, part_bytes).await {
+        Ok(end) => {
+            let index = writer.extent().id.index;
+            env.leases.mark_checkpoint(ownership, index).await?;
+            env.leases.mark_serving(ownership).await?;
+            Ok((end, None))
+        }
+        Err(why @ WriterEnd::Full { .. }) => {
+            tracing::warn!(shard = %ownership.shard, "serve without a checkpoint: {why}");
+            Ok((writer.committed().borrow().end, Some(why.to_string())))
+        }
+        Err(why) => Err(TakeoverError::Checkpoint(why.to_string())),
+    }
+}
+
 async fn write_checkpoint(
     writer: &Writer,
     state: &CommittedState,
     part_bytes: usize,
-) -> Result<Lsn, TakeoverError> {
+) -> Result<Lsn, WriterEnd> {
     let mut end = writer.extent().first;
     for body in checkpoint::encode(state, part_bytes) {
-        let lsn = append_waiting(writer, body).await;
-        end = lsn
-            .map_err(|why| TakeoverError::Checkpoint(why.to_string()))?
-            .next();
+        end = append_waiting(writer, body).await?.next();
     }
-    let committed = writer.wait_committed(end).await;
-    committed.map_err(|why| TakeoverError::Checkpoint(why.to_string()))?;
+    writer.wait_committed(end).await?;
     Ok(end)
 }
 

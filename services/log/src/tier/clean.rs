@@ -24,6 +24,7 @@ use super::counters::add;
 use super::draft::{CompactError, Draft, Job, commit};
 use super::rows::{Level1, Located};
 use super::stream::Stream;
+use crate::Mutation;
 use crate::view::StoredBatch;
 
 /// Bytes of one GET at the most.
@@ -36,7 +37,10 @@ pub(crate) async fn clean(job: Job<'_>, plan: &Plan) -> Result<bool, CompactErro
     let (map, end, is_whole) = survey(job, plan).await?;
     let now = job.env.clock.wall_ms();
     let budget = job.env.config.decompress_bytes_max;
-    let retention = plan.config.delete_retention_ms;
+    let retention = match job.env.config.breaks(Mutation::TombstonesAtOnce) {
+        true => 0,
+        false => plan.config.delete_retention_ms,
+    };
     let mut run = Run {
         job,
         partition: plan.partition,

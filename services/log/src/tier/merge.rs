@@ -18,6 +18,7 @@ use tidemark_types::{Offset, PartitionId};
 use super::draft::{CompactError, Draft, Job};
 use super::inventory::{Inventory, Loose, log_start};
 use super::stream::Stream;
+use crate::Mutation;
 
 /// Bytes of one GET at the most: what a window may take however much memory there is.
 const WINDOW_BYTES_MAX: usize = 8 << 20;
@@ -72,6 +73,9 @@ async fn rewrite(
             for batch in some {
                 let open = draft.get_or_insert_with(|| Draft::new(job, partition, next));
                 next = batch.end;
+                if open.bytes() > 0 && job.env.config.breaks(Mutation::MergeLosesRange) {
+                    continue;
+                }
                 open.push(batch)?;
                 if open.bytes() >= job.tier.config.segment_bytes {
                     publish(job, &mut draft, next).await?;

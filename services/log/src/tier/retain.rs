@@ -18,6 +18,7 @@ use super::counters::add;
 use super::objects::ObjectError;
 use super::rows::{Level0, Level1, Rows};
 use super::swap::remove_own;
+use crate::Mutation;
 use crate::env::Env;
 use crate::shard::Shard;
 use crate::truncate::{TruncateError, raise};
@@ -122,14 +123,23 @@ async fn pieces(tier: &Tier, rows: &Rows) -> Result<Vec<Piece>, ObjectError> {
     let mut pieces: Vec<Piece> = own.collect();
     for segment in &rows.segments {
         let index = tier.objects.index(segment).await?;
-        let held = index.partitions().map(|part| Piece {
-            partition: part.id(),
-            end: part.end(),
-            bytes: part.bytes(),
-            newest_ms: part.max_timestamp(),
-        });
-        // Below the end of a partition's own segments those hold.
-        pieces.extend(held.filter(|piece| piece.end > rows.own_end(piece.partition)));
+        for part in index.partitions() {
+            // Below the end of a partition's own segments those hold. A part that was rewritten in part counts by the blocks
+            // behind it: what counted twice would count for what is kept.
+            let own_end = rows.own_end(part.id());
+            if part.end() <= own_end {
+                continue;
+            }
+            let blocks = part.blocks();
+            let from = blocks.partition_point(|block| block.base < own_end);
+            let left = part.range(from..blocks.len());
+            pieces.push(Piece {
+                partition: part.id(),
+                end: part.end(),
+                bytes: left.end - left.start,
+                newest_ms: part.max_timestamp(),
+            });
+        }
     }
     Ok(pieces)
 }
@@ -245,7 +255,9 @@ pub(super) async fn condemn_passed<E: From<ObjectError> + From<CommitError>>(
     for segment in &rows.segments {
         let index = tier.objects.index(segment).await?;
         let has_passed = |id, end| end <= rows.own_end(id) || is_dead(id, end);
-        if index.partitions().all(|p| has_passed(p.id(), p.end())) {
+        let in_part = env.config.breaks(Mutation::CondemnInPart)
+            && index.partitions().any(|p| has_passed(p.id(), p.end()));
+        if in_part || index.partitions().all(|p| has_passed(p.id(), p.end())) {
             dead.push(*segment);
         }
     }

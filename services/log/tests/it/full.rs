@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use tidemark_blob::faulty::Outage;
+use tidemark_journal::DiskUse;
 use tidemark_log::{AppendError, AppendOptions};
 use tidemark_lognode::sim::SimDisk;
 use tidemark_lognode::{LogNode, LogNodeConfig};
@@ -13,6 +15,7 @@ use tidemark_meta::{MetaStore, Mode, keys};
 use tidemark_runtime::{Clock, Entropy, Tasks};
 use tidemark_types::{Coded, ErrorCode, Offset, ShardId};
 
+use crate::tiering::{audit, pause};
 use crate::world::{BASE_MS, P0, TENANT, World, idempotent};
 
 /// A full disk stays full for minutes: a pause of up to five seconds between tries is two and a half on average.
@@ -65,7 +68,7 @@ async fn a_log_node_that_takes_no_frames_is_asked_ever_more_rarely_and_the_shard
     assert_eq!(p.read_all(&topic, P0, 0).await, expected);
 }
 
-/// The real log node on a disk where every write fails: the shard cannot even be fenced, so it is lost and taken again.
+/// The real log node on a disk where every write fails: the shard stays owned all the same.
 #[tokio::test(start_paused = true)]
 async fn a_disk_without_room_for_anything_is_asked_ever_more_rarely() {
     for seed in 90..93 {
@@ -87,16 +90,14 @@ async fn a_disk_without_room_for_anything_is_asked_ever_more_rarely() {
         let stuck = p.send(&topic, idempotent(1, 0, 1, 1));
         tokio::time::sleep(Duration::from_secs(60 * MINUTES)).await;
         let after = tried(&world, shard).await;
-        let (epochs, extents) = (after.0 - before.0, after.1 - before.1);
-        assert!((30..TRIES_MAX).contains(&epochs), "{epochs} epochs");
-        assert!(extents < TRIES_MAX, "{extents} extents");
+        let (epochs, tries) = (after.0 - before.0, after.1 - before.1);
+        assert_eq!(epochs, 0, "the shard was never lost");
+        assert!((60..TRIES_MAX).contains(&tries), "{tries} extents");
+        assert_eq!(p.read_all(&topic, P0, 0).await.len(), 1);
         disk.set_writes_full(false);
-        p.log.serving().await;
-        if let Err(error) = stuck.await {
-            assert_eq!(error.code(), ErrorCode::OutcomeUnknown);
-        }
-        let acked = p.send(&topic, idempotent(1, 0, 1, 1)).await.unwrap();
-        assert_eq!(acked.base_offset, Offset(1));
+        assert_eq!(stuck.await.unwrap().base_offset, Offset(1));
+        let again = p.send(&topic, idempotent(1, 0, 1, 1)).await.unwrap();
+        assert!(again.duplicate && again.base_offset == Offset(1));
         assert_eq!(p.read_all(&topic, P0, 0).await.len(), 2);
         p.stop().await;
     }
@@ -154,4 +155,87 @@ async fn the_line_for_room_is_bounded_and_ends_with_the_shard() {
     drop(first.await.unwrap());
     p.tasks.shutdown(Duration::from_secs(60)).await.unwrap();
     assert!(matches!(second.await, Err(AppendError::NotLeader(_))));
+}
+
+/// Takeovers in a row at a full disk while the object store is away: each wants an extent and a checkpoint, and what is kept
+/// for those is used up. Every owner reads all the same, and once the store is back it tiers and releases: no room is needed
+/// to make room. (Found by seed 412 of the simulator with small disks: only an owner with a checkpoint tiered, so there was
+/// never room for one.)
+#[tokio::test(start_paused = true)]
+async fn takeovers_in_a_row_at_a_full_disk_are_survived() {
+    for seed in 86..88 {
+        let (entropy, clock, tasks) = (
+            Entropy::seeded(seed),
+            Clock::simulated(BASE_MS),
+            Tasks::new(),
+        );
+        let disk = SimDisk::new(&entropy);
+        let config = LogNodeConfig {
+            segment_bytes: 32 << 10,
+            disk_bytes_max: 18 * (32 << 10),
+            takeover_bytes: 32 << 10,
+            ..LogNodeConfig::small()
+        };
+        // One for checkpoints, one that fences filled up, one that they go on in.
+        let most = config.disk_bytes_max + 3 * config.segment_bytes + 4096;
+        let opened = LogNode::open(Arc::new(disk.clone()), config, &clock, &entropy, &tasks);
+        let mut world = World::on(seed, opened.await.unwrap());
+        world.add_cold();
+        let p = world.start().await;
+        let topic = p.topic("t", 1).await;
+        p.topic("other", 1).await;
+        let store = &world.cold.as_ref().unwrap().store;
+        store.begin_outage(Outage::Unreachable, Some(Duration::from_secs(300)));
+        let mut acked: usize = 0;
+        let value = "x".repeat(900);
+        while p.append(&topic, &[&value]).await.is_ok() {
+            acked += 1;
+        }
+        assert!(acked > 20, "{acked}");
+        let mut last = p;
+        for _ in 0..14 {
+            last = world.start_unready().await;
+            pause(10).await;
+            assert_eq!(last.read_all(&topic, P0, 0).await.len(), acked);
+        }
+        let refused = last.append(&topic, &["v"]).await.unwrap_err();
+        assert!(refused.code().is_retriable(), "{refused}");
+        let held: u64 = disk.files().iter().map(|(_, bytes)| bytes).sum();
+        assert!(held <= most, "{held} bytes");
+        pause(300 - 14 * 10 + 60).await;
+        last.append(&topic, &["v"]).await.unwrap();
+        assert_eq!(last.read_all(&topic, P0, 0).await.len(), acked + 1);
+        audit(&world).await;
+        last.stop().await;
+        let p = world.start().await;
+        assert_eq!(p.read_all(&topic, P0, 0).await.len(), acked + 1);
+    }
+}
+
+/// A shard that takes little keeps old segments alive by its one small extent, so it rolls when much was written beside it;
+/// also behind a restart of the log node, which counts from 0 again.
+#[tokio::test(start_paused = true)]
+async fn an_extent_that_holds_space_back_is_rolled_after_a_restart_of_its_log_node_too() {
+    let mut world = World::tiered(91);
+    world.config.roll_bytes = 1 << 20;
+    let wrote = |written_bytes| {
+        world.replicas[0].set_disk_use(Some(DiskUse {
+            used_bytes: 700,
+            budget_bytes: 1_000,
+            written_bytes,
+        }));
+    };
+    wrote(10_000);
+    let p = world.start().await;
+    let topic = p.topic("t", 1).await;
+    p.append(&topic, &["little"]).await.unwrap();
+    pause(3).await;
+    for written in [0, 100, 200] {
+        wrote(written);
+        pause(3).await;
+        assert_eq!(p.log.tier_counters().objects, 0, "at {written}");
+    }
+    wrote(250);
+    pause(10).await;
+    assert_eq!(p.log.tier_counters().objects, 1);
 }

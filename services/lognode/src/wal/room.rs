@@ -42,7 +42,14 @@ impl Wal {
         if end + self.index_room(end) + BLOCK_ALIGN <= capacity {
             let allowed = match claim {
                 Claim::Control => true,
-                Claim::Takeover => self.has_reserve() || end <= capacity / 2,
+                // The second half of the last segment is for fences.
+                Claim::Takeover => {
+                    let half = end <= capacity / 2;
+                    self.may_hold(0, claim)
+                        && (half
+                            || self.has_reserve()
+                            || self.may_hold(self.config.segment_bytes, claim))
+                }
                 Claim::Data => self.has_reserve(),
             };
             return if allowed {
@@ -60,7 +67,10 @@ impl Wal {
     /// Whether a free segment is there for fences and releases, making one if it can be.
     fn has_reserve(&mut self) -> bool {
         self.take_prepared();
-        !self.pool.free.is_empty() || self.add_slot(self.config.segment_bytes, false).is_ok()
+        !self.pool.free.is_empty()
+            || self
+                .add_slot(self.config.segment_bytes, Claim::Data)
+                .is_ok()
     }
 
     fn index_room(&self, end: u64) -> u64 {
@@ -95,10 +105,14 @@ impl Wal {
     /// Takes a free slot of at least `bytes`, growing or making one as the claim allows.
     fn pick(&mut self, bytes: u64, claim: Claim) -> Result<Slot, Trouble> {
         self.take_prepared();
+        // A segment that a fence began beyond all bounds is for fences: were new owners to write there, every fence would make
+        // room for another checkpoint, and so on.
+        if claim == Claim::Takeover && !self.may_hold(0, claim) {
+            return Err(Trouble::Full);
+        }
         let needed = if claim == Claim::Data { 2 } else { 1 };
         while self.pool.free.len() < needed {
-            let beyond = claim == Claim::Control;
-            if self.add_slot(self.config.segment_bytes, beyond).is_err() {
+            if self.add_slot(self.config.segment_bytes, claim).is_err() {
                 // What fences and takeovers find is the reserve; data needs one beside it.
                 return Err(Trouble::Full);
             }
@@ -108,7 +122,7 @@ impl Wal {
         if slot.bytes < bytes {
             let more = bytes - slot.bytes;
             let file = &slot.segment_file.file;
-            if self.held_bytes() + more > self.config.disk_bytes_max || file.grow(bytes).is_err() {
+            if !self.may_hold(more, claim) || file.grow(bytes).is_err() {
                 self.pool.free.push(slot);
                 return Err(Trouble::Full);
             }
@@ -122,9 +136,43 @@ impl Wal {
         self.pool.bytes() + self.active.slot.bytes
     }
 
-    /// Makes a free slot without writing it full; `beyond` the budget for what must not be refused.
-    pub(crate) fn add_slot(&mut self, bytes: u64, beyond: bool) -> Result<(), Trouble> {
-        if !beyond && self.held_bytes() + bytes > self.config.disk_bytes_max {
+    /// Whether the segment files may take so much more. A shard whose owner cannot write a checkpoint has none by which
+    /// its older extents could go, so takeovers may pass the budget, by as much as the settings say; what keeps the log safe
+    /// and what makes room is never refused.
+    fn may_hold(&self, more: u64, claim: Claim) -> bool {
+        let beyond = match claim {
+            Claim::Data => 0,
+            Claim::Takeover => self.config.takeover_bytes,
+            Claim::Control => return true,
+        };
+        self.held_bytes() + more <= self.config.disk_bytes_max + beyond
+    }
+
+    /// Gives back what is held beyond the budget, but for one free segment: it is the reserve.
+    /// Breaks: `what_takeovers_take_beyond_the_budget_is_given_back`.
+    pub(super) fn trim(&mut self) -> Result<(), Trouble> {
+        let mut removed = false;
+        while self.held_bytes() > self.config.disk_bytes_max
+            && self.pool.free.len() > 1
+            && let Some(slot) = self.pool.free.pop()
+        {
+            if let Err(error) = self.disk.remove(&slot.segment_file.name) {
+                tracing::warn!("remove {}: {error}", slot.segment_file.name);
+                self.pool.free.push(slot);
+                break;
+            }
+            removed = true;
+        }
+        if removed {
+            let synced = self.disk.sync_dir();
+            synced.map_err(Trouble::of_sync("remove a segment"))?;
+        }
+        Ok(())
+    }
+
+    /// Makes a free slot without writing it full.
+    pub(crate) fn add_slot(&mut self, bytes: u64, claim: Claim) -> Result<(), Trouble> {
+        if !self.may_hold(bytes, claim) {
             return Err(Trouble::Full);
         }
         let name = self.pool.name_next();
@@ -241,7 +289,8 @@ impl Wal {
         for number in self.pool.recycle(&durable.state.frames_in) {
             durable.files.remove(&number);
         }
-        Ok(())
+        drop(durable);
+        self.trim()
     }
 
     /// Has the next segment zero-written ahead of need, beside the writer.

@@ -67,10 +67,12 @@ pub(super) async fn open_log_node(
     create_folder(&folder)?;
     let disk = FileDisk::open(&folder).map_err(StartError::of)?;
     let budget = settings.wal.disk_budget.0;
+    // Small steps of a small budget: two segments are in reserve, and space comes back by whole ones.
+    let segment_bytes = settings.wal.segment_size.0.min(budget / 16);
     let config = LogNodeConfig {
-        // Small steps of a small budget: two segments are in reserve, and space comes back by whole ones.
-        segment_bytes: settings.wal.segment_size.0.min(budget / 16),
+        segment_bytes,
         disk_bytes_max: budget,
+        takeover_bytes: segment_bytes,
         ..LogNodeConfig::default()
     };
     LogNode::open(Arc::new(disk), config, &base.clock, &base.entropy, tasks)
