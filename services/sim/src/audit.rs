@@ -13,7 +13,7 @@ use tidemark_runtime::{Entropy, Invariant};
 use tidemark_topics::Topic;
 use tidemark_types::{Epoch, ErrorCode, LeaderEpoch, Lsn, NodeId, PartitionIndex, ShardId};
 
-use crate::clients::{Client, TOPIC, fetch, took};
+use crate::clients::{Client, TABLE, TOPIC, fetch, scan_table, took};
 use crate::covered;
 use crate::process::Process;
 use crate::trace::note;
@@ -154,7 +154,26 @@ pub(crate) async fn complete(world: &Arc<World>) -> Option<Vec<i64>> {
         epoch_ends(world, &process, &topic, index).await;
         all.push(end);
     }
+    if world.plan.tables {
+        build_tables(&client, &process).await;
+    }
     Some(all)
+}
+
+/// Whoever reads a compacted topic from its beginning builds the table that was written.
+async fn build_tables(client: &Client, process: &Process) {
+    let Some(topic) = client.topic(process, TABLE).await else {
+        return;
+    };
+    for (index, _) in topic.indexed() {
+        let id = topic.partition_id(index);
+        if !scan_table(client, process, &topic, index).await {
+            let floor = client.world.tables.floor(id);
+            let what = format!("{id}: the table cannot be read up to {floor} after the faults");
+            let verdict = &client.world.verdict;
+            verdict.violated(Invariant::AckedReadable, what);
+        }
+    }
 }
 
 /// Reads a partition from its beginning and gives its end; nothing when it cannot be read.

@@ -38,6 +38,9 @@ pub struct Broken {
     pub copies: Option<usize>,
     /// Whether the log's older part moves to an object store, in place of the seed's choice.
     pub cold: Option<bool>,
+    /// Whether there is a topic that keeps the latest record of each key, and configurations change, in place of the seed's
+    /// choice. Only with an object store.
+    pub tables: Option<bool>,
     /// The log nodes' disks hold so little that takeovers in a row may fill them for good.
     pub tight: bool,
     /// What the broken rule does harm to. A run goes on until one of these is violated, whatever else is; empty: any.

@@ -176,6 +176,7 @@ pub(crate) async fn weather(world: &Arc<World>) {
                 let by = i64::try_from(world.entropy.below(200_000)).unwrap_or(0) - 100_000;
                 note!(world.trace, "wall time jumps by {by} ms");
                 world.starts.wall(world.clock.wall_ms());
+                world.tables.jumped(by);
                 world.clock.jump_wall(by);
                 world.starts.wall(world.clock.wall_ms());
             }

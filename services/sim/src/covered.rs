@@ -19,7 +19,7 @@ use tidemark_runtime::Invariant;
 use tidemark_segment::{Covers, Index, verify};
 use tidemark_types::{Lsn, ObjectId, PartitionId, ShardId};
 
-use crate::plan::Retention;
+use crate::kept::kept;
 use crate::saved;
 use crate::trace::note;
 use crate::world::World;
@@ -90,7 +90,7 @@ impl Stored {
 
 /// What cold segments say of one partition.
 #[derive(Debug, Default)]
-struct Cold {
+pub(crate) struct Cold {
     /// Offsets that its own rows cover, and what lies there.
     own: Vec<(i64, i64)>,
     own_bytes: u64,
@@ -99,11 +99,11 @@ struct Cold {
 }
 
 impl Cold {
-    fn own_end(&self) -> i64 {
+    pub(crate) fn own_end(&self) -> i64 {
         self.own.last().map_or(0, |(_, end)| *end)
     }
 
-    fn bytes_from(&self, begin: i64) -> u64 {
+    pub(crate) fn bytes_from(&self, begin: i64) -> u64 {
         let above = begin.max(self.own_end());
         let shared = self.shared.iter().filter(|p| p.end > above);
         self.own_bytes + shared.map(|p| p.bytes).sum::<u64>()
@@ -220,7 +220,8 @@ async fn read(world: &World) -> Result<Rows, MetaError> {
     let garbage: Vec<(GarbageKey, GarbageRow)> =
         keys::scan(tx.as_mut(), range, ROWS_MAX, Mode::Snapshot).await?;
     let mut begins = BTreeMap::new();
-    for id in world.ledger.partitions() {
+    let tables = world.tables.partitions();
+    for id in world.ledger.partitions().into_iter().chain(tables) {
         let row = keys::get(tx.as_mut(), &PartitionKey(id), Mode::Snapshot).await?;
         begins.extend(row.map(|row| (id, row.log_start.0)));
     }
@@ -326,8 +327,12 @@ fn look_into(world: &World, named: Named, bytes: Option<&Bytes>) -> Result<Vec<P
         let batches: Result<Vec<Batch>, _> = tidemark_records::split(data).collect();
         let batches = batches.map_err(|e| e.to_string())?;
         let (id, base, end) = (part.id(), part.base().0, part.end().0);
-        // Byte by byte what clients know, and dense.
-        world.ledger.read(id, base, (0, end), &batches);
+        if world.tables.is_of_table(id) {
+            world.tables.saw(id, &batches);
+        } else {
+            // Byte by byte what clients know, and dense.
+            world.ledger.read(id, base, (0, end), &batches);
+        }
         let bytes = part.bytes();
         found.push(Part {
             id,
@@ -365,35 +370,4 @@ fn once(cold: &Cold, begin: i64) -> Result<(), String> {
         end = Some(after);
     }
     Ok(())
-}
-
-/// Retention and deletion take no more than they may.
-fn kept(world: &World, id: PartitionId, begin: i64, cold: &Cold) -> Result<(), String> {
-    let asked = world.starts.stored(id, begin);
-    if begin <= asked {
-        return Ok(());
-    }
-    let gone = format!("begins at {begin}, clients asked for {asked}");
-    let plan = world.plan.cold.as_ref();
-    match plan.map_or(Retention::Everything, |plan| plan.retention) {
-        Retention::Everything => Err(gone),
-        Retention::Bytes(max) => {
-            let left = cold.bytes_from(begin);
-            if left < max {
-                return Err(format!("{gone}; {left} bytes are left of {max}"));
-            }
-            Ok(())
-        }
-        Retention::Ms(ms) => {
-            let now_ms = world.starts.wall(world.clock.wall_ms());
-            let newest = world.ledger.newest_between(id, asked, begin);
-            let age = now_ms.saturating_sub(newest.unwrap_or(i64::MIN));
-            if age <= i64::try_from(ms).unwrap_or(i64::MAX) {
-                return Err(format!(
-                    "{gone}; the newest of it was {age} ms old, not {ms}"
-                ));
-            }
-            Ok(())
-        }
-    }
 }

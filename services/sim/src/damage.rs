@@ -10,7 +10,7 @@ use tidemark_lognode::Disk;
 use tidemark_lognode::sim::Crash;
 use tidemark_meta::keys::extent::{ExtentKey, ExtentRow};
 use tidemark_meta::{MetaStore, Mode, keys};
-use tidemark_runtime::{Entropy, Invariant};
+use tidemark_runtime::Invariant;
 use tidemark_types::ShardId;
 
 use crate::broken::{Broken, Flaw};
@@ -46,7 +46,7 @@ pub fn run_damage(seed: u64, broken: Broken) -> (Outcome, Damage) {
         let world = World::new(seed, broken).await;
         let mut damage = Damage::Served;
         if audit::serving(&world).await.is_some() {
-            clients::create_topic(&world).await;
+            clients::create_topics(&world).await;
             damage = rot_and_restart(&world, broken).await.unwrap_or(damage);
         }
         (outcome(seed, &world), damage)
@@ -199,13 +199,9 @@ async fn settled(world: &World) -> Option<Arc<Process>> {
 
 /// The log goes on behind what was given up.
 async fn write_some(world: &Arc<World>) {
-    let client = Client {
-        world: Arc::clone(world),
-        entropy: Entropy::seeded(world.entropy.next_u64()),
-        name: "after".to_owned(),
-    };
+    let client = Client::beside(world, "after");
     for number in 0..12 {
-        clients::write_once(&client, number).await;
+        let _ = clients::write_once(&client, number).await;
     }
 }
 

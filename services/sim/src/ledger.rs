@@ -254,6 +254,13 @@ impl Ledger {
         self.inner.lock().partitions.keys().copied().collect()
     }
 
+    /// Where the last batch below an offset begins, if it is known.
+    pub(crate) fn base_before(&self, id: PartitionId, offset: i64) -> Option<i64> {
+        let inner = self.inner.lock();
+        let mut below = inner.partitions.get(&id)?.batches.range(..offset);
+        below.next_back().map(|(base, _)| *base)
+    }
+
     /// The latest timestamp of the batches that begin in a range, as far as they are known.
     pub(crate) fn newest_between(&self, id: PartitionId, from: i64, to: i64) -> Option<i64> {
         let inner = self.inner.lock();

@@ -14,8 +14,8 @@
 //!
 //! # Reading order
 //! `plan` (what a seed decides), `world`, `machine` and `process` (what there is), `chaos`, `takeovers`,
-//! `outages` and `rot` (what goes wrong), `clients` (who works), `ledger`, `starts`, `facts`, `covered` and `audit` (what
-//! is checked), `broken` (what is broken on purpose).
+//! `outages` and `rot` (what goes wrong), `clients` (who works), `ledger`, `table`, `starts`, `facts`, `covered`, `kept` and `audit` (what
+//! is checked), `broken` (what is broken on purpose); and runs of one kind of trouble: `damage`, `hour` and `steps`.
 
 mod audit;
 mod broken;
@@ -25,6 +25,8 @@ mod covered;
 mod damage;
 mod disk;
 mod facts;
+mod hour;
+mod kept;
 mod ledger;
 mod life;
 mod link;
@@ -38,6 +40,8 @@ mod rot;
 mod run;
 mod saved;
 mod starts;
+mod steps;
+mod table;
 mod takeovers;
 mod tap;
 mod trace;
@@ -47,6 +51,8 @@ mod world;
 
 pub use broken::{Broken, Flaw};
 pub use damage::{Damage, run_damage};
+pub use hour::{Hour, run_hour};
 pub use run::{Outcome, run};
+pub use steps::{Steps, run_steps};
 pub use verdict::Violation;
 pub use wiped::{Ending, run_wiped};

@@ -5,6 +5,7 @@
 //! that is dead or paused is one whose calls stand still; what was on its way goes on when it is resumed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -26,6 +27,7 @@ struct Inner {
     changed: Notify,
     /// Steps until it dies, once that is planned.
     fuse: Mutex<Option<u64>>,
+    steps: AtomicU64,
 }
 
 impl Life {
@@ -34,6 +36,7 @@ impl Life {
             state: Mutex::new(State::Running),
             changed: Notify::new(),
             fuse: Mutex::default(),
+            steps: AtomicU64::new(0),
         }))
     }
 
@@ -49,6 +52,7 @@ impl Life {
 
     /// A moment right before or behind something durable that it does outside of itself.
     pub(crate) fn step(&self) {
+        self.0.steps.fetch_add(1, Ordering::Relaxed);
         let mut fuse = self.0.fuse.lock();
         match *fuse {
             Some(0) => {
@@ -59,6 +63,11 @@ impl Life {
             Some(left) => *fuse = Some(left - 1),
             None => {}
         }
+    }
+
+    /// Steps so far.
+    pub(crate) fn steps(&self) -> u64 {
+        self.0.steps.load(Ordering::Relaxed)
     }
 
     pub(crate) fn pause(&self) {

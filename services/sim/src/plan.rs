@@ -39,8 +39,14 @@ pub(crate) struct Plan {
     /// It is lost, again and again, or else it rots.
     pub(crate) wipes: bool,
     pub(crate) cold: Option<Cold>,
+    /// There is a topic that keeps the latest record of each key, and what topics keep changes.
+    pub(crate) tables: bool,
     broken: Broken,
 }
+
+/// What owners of both shards need of a full disk: an extent and a checkpoint each, in blocks of 4 KiB, beside what small
+/// segments take for themselves.
+const TAKEOVER_BYTES: u64 = 96 << 10;
 
 /// What a topic keeps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -122,6 +128,7 @@ impl Plan {
         };
         let mut plan = Self {
             cold: None,
+            tables: false,
             shards: 2,
             copies,
             embedded,
@@ -152,9 +159,39 @@ impl Plan {
             // As the binary does: open extents leave room for what is on its way to the object store.
             let share = plan.node.disk_bytes_max / u64::from(plan.shards) / 4;
             plan.roll_bytes = plan.roll_bytes.min(share);
+            plan.node.takeover_bytes = TAKEOVER_BYTES;
             plan.cold = Some(Cold::draw(entropy));
+            plan.tables = broken.tables.unwrap_or_else(|| one_in(2));
         }
         plan
+    }
+
+    /// Little of everything, and nothing that goes wrong by itself: all that tiering and compaction do comes within seconds.
+    pub(crate) fn be_small(&mut self) {
+        self.embedded = false;
+        self.links = Weather::default();
+        self.store_delay_max = Duration::ZERO;
+        self.node.segment_bytes = 16 << 10;
+        self.node.disk_bytes_max = 20 * self.node.segment_bytes;
+        (self.roll_bytes, self.roll_age) = (2 << 10, Duration::from_secs(1));
+        self.checkpoint_part_bytes = 1 << 10;
+        if let Some(cold) = &mut self.cold {
+            let period = Duration::from_millis(250);
+            cold.retention = Retention::Bytes(8 << 10);
+            cold.outages = false;
+            cold.tier = TierConfig {
+                object_bytes: 4 << 10,
+                segment_bytes: 4 << 10,
+                retention_period: period,
+                collect_period: period,
+                grace: 2 * period,
+                compaction_period: period,
+                merge_objects: (2, 4),
+                merge_partition_bytes: 128,
+                clean_bytes: 256,
+                ..cold.tier.clone()
+            };
+        }
     }
 
     /// Of the topic that everyone works on.

@@ -61,7 +61,7 @@ pub fn run(seed: u64, broken: Broken) -> Outcome {
     on_one_thread(async {
         let world = World::new(seed, broken).await;
         if audit::serving(&world).await.is_some() {
-            clients::create_topic(&world).await;
+            clients::create_topics(&world).await;
             storm_and_peace(&world).await;
         }
         outcome(seed, &world)

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use tidemark_runtime::Invariant;
 use tidemark_types::{LeaderEpoch, PartitionId};
 
+use crate::plan::Retention;
 use crate::verdict::Verdict;
 
 #[derive(Debug, Default)]
@@ -26,6 +27,8 @@ struct Inner {
     starts: BTreeMap<PartitionId, Start>,
     /// The latest wall time there was, ms.
     wall_ms: i64,
+    /// What the topic everyone works on was ever told to keep, beyond what it was made with.
+    kept: Vec<Retention>,
 }
 
 /// The starts. Clones share them.
@@ -107,6 +110,16 @@ impl Starts {
             self.verdict.violated(Invariant::NoRegress, what);
         }
         asked
+    }
+
+    /// The topic everyone works on may keep no more than this from now on, whoever hears of it when.
+    pub(crate) fn may_keep(&self, kept: Retention) {
+        self.inner.lock().kept.push(kept);
+    }
+
+    /// All that it was ever told.
+    pub(crate) fn kept(&self) -> Vec<Retention> {
+        self.inner.lock().kept.clone()
     }
 
     /// The wall clock is at or jumped to this time.

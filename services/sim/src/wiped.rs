@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tidemark_journal::ExtentId;
 use tidemark_lease::{GoneShard, find_gone, silent_nodes};
-use tidemark_runtime::{Entropy, Invariant};
+use tidemark_runtime::Invariant;
 use tidemark_types::ShardId;
 
 use crate::broken::Broken;
@@ -40,11 +40,13 @@ pub fn run_wiped(seed: u64, ending: Ending) -> Outcome {
         let broken = Broken {
             copies: Some(1),
             cold: Some(true),
+            // What they lose with the disk they would take for a violation.
+            tables: Some(false),
             ..Broken::default()
         };
         let world = World::new(seed, broken).await;
         if audit::serving(&world).await.is_some() {
-            clients::create_topic(&world).await;
+            clients::create_topics(&world).await;
             lose_the_disk(&world, ending).await;
         }
         outcome(seed, &world)
@@ -138,12 +140,8 @@ async fn give_up(
 
 /// The log goes on.
 async fn write_some(world: &Arc<World>) {
-    let client = Client {
-        world: Arc::clone(world),
-        entropy: Entropy::seeded(world.entropy.next_u64()),
-        name: "after".to_owned(),
-    };
+    let client = Client::beside(world, "after");
     for number in 0..12 {
-        clients::write_once(&client, number).await;
+        let _ = clients::write_once(&client, number).await;
     }
 }

@@ -23,6 +23,7 @@ use crate::machine::Machine;
 use crate::plan::Plan;
 use crate::process::Process;
 use crate::starts::Starts;
+use crate::table::Tables;
 use crate::trace::{Trace, note};
 use crate::verdict::Verdict;
 
@@ -65,6 +66,7 @@ pub(crate) struct World {
     pub(crate) verdict: Verdict,
     pub(crate) ledger: Ledger,
     pub(crate) starts: Starts,
+    pub(crate) tables: Tables,
     pub(crate) phase: watch::Sender<Phase>,
     /// Of the world itself: clients, links, faults.
     pub(crate) tasks: Tasks,
@@ -75,11 +77,21 @@ pub(crate) struct World {
 impl World {
     /// A world with one process that serves.
     pub(crate) async fn new(seed: u64, broken: Broken) -> Arc<Self> {
+        Self::planned(seed, broken, |_| {}).await
+    }
+
+    /// With a change of what the seed decided.
+    pub(crate) async fn planned(
+        seed: u64,
+        broken: Broken,
+        change: impl FnOnce(&mut Plan),
+    ) -> Arc<Self> {
         let clock = Clock::simulated(BASE_MS);
         let entropy = Entropy::seeded(seed);
         let trace = Trace::new(&clock);
         let verdict = Verdict::new(&trace, broken.harm);
-        let plan = Plan::draw(&entropy, broken);
+        let mut plan = Plan::draw(&entropy, broken);
+        change(&mut plan);
         note!(trace, "seed {seed}: {plan:?}");
         let facts = Facts::new(
             &verdict,
@@ -105,6 +117,7 @@ impl World {
             segments: Segments::default(),
             ledger: Ledger::new(&verdict),
             starts: Starts::new(&verdict),
+            tables: Tables::new(&verdict),
             phase: watch::channel(Phase::Faults).0,
             tasks: Tasks::new(),
             processes: Mutex::default(),

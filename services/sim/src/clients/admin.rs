@@ -1,11 +1,15 @@
 //! Topics come and go: made, written to, deleted, made again under the same name as another topic.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use tidemark_log::AppendOptions;
 use tidemark_runtime::Invariant;
-use tidemark_topics::{NewTopic, TopicError, TopicRef};
+use tidemark_topics::{NewTopic, Topic, TopicError, TopicRef};
 use tidemark_types::PartitionIndex;
 
-use super::Client;
+use super::{Client, fetch, took};
+use crate::process::Process;
 use crate::trace::note;
 use crate::world::TENANT;
 
@@ -52,7 +56,22 @@ pub(super) async fn run(client: Client) {
                     .acked(id, &batch, ack.base_offset, floor);
             }
         }
+        if client.world.plan.tables {
+            read_back(&client, &process, &topic).await;
+        }
         delete(&client).await;
+    }
+}
+
+/// A topic of the same name that is gone left nothing in this one: the ledger knows whose batch is whose.
+async fn read_back(client: &Client, process: &Process, topic: &Arc<Topic>) {
+    let index = PartitionIndex(0);
+    let limits = (64 << 10, Duration::ZERO);
+    let fetched = client.ask(process, fetch(process, topic, index, 0, limits));
+    if let Some(fetched) = fetched.await
+        && fetched.error.is_none()
+    {
+        took(client, process, topic, index, 0, &fetched);
     }
 }
 

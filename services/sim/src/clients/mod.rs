@@ -6,11 +6,13 @@ mod conditional;
 mod plain;
 mod producer;
 mod reader;
+mod table;
 mod tail;
 mod trim;
 
 pub(crate) use self::plain::round as write_once;
 pub(crate) use self::reader::{fetch, took};
+pub(crate) use self::table::{TABLE, scan as scan_table, write_once as write_table};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,11 +68,26 @@ pub(crate) fn start(world: &Arc<World>) -> Vec<JoinHandle<()>> {
         handles.push(tasks.spawn("trimmer", trim::run(client("trimmer".to_owned()))));
         handles.push(tasks.spawn("back", back::run(client("back".to_owned()))));
     }
+    if world.plan.tables {
+        let (write, build) = (client("table".to_owned()), client("builder".to_owned()));
+        handles.push(tasks.spawn("table writer", table::write(write)));
+        handles.push(tasks.spawn("table builder", table::build(build)));
+        handles.push(tasks.spawn("alterer", table::alter(client("alterer".to_owned()))));
+    }
     tasks.spawn("sampler", tail::sample(client("sampler".to_owned())));
     handles
 }
 
 impl Client {
+    /// A client of its own, beside the workload.
+    pub(crate) fn beside(world: &Arc<World>, name: &str) -> Self {
+        Self {
+            world: Arc::clone(world),
+            entropy: Entropy::seeded(world.entropy.next_u64()),
+            name: name.to_owned(),
+        }
+    }
+
     /// A process to talk to: mostly the newest, sometimes one that may have been replaced.
     pub(crate) fn pick(&self) -> Option<Arc<Process>> {
         let mut alive = self.world.alive();
@@ -177,8 +194,16 @@ pub(crate) fn shard_of(topic: &Topic, index: PartitionIndex) -> ShardId {
     topic.partition(index).map_or(ShardId(0), |p| p.shard)
 }
 
+/// Creates the topics.
+pub(crate) async fn create_topics(world: &World) {
+    create_topic(world).await;
+    if world.plan.tables {
+        table::create(world).await;
+    }
+}
+
 /// Creates the topic that everyone works on.
-pub(crate) async fn create_topic(world: &World) {
+async fn create_topic(world: &World) {
     let Some(process) = world.newest() else {
         return;
     };

@@ -1,24 +1,22 @@
 //! A producer without ids: every batch is sent once, and what became of it may stay open.
 
-use tidemark_log::AppendOptions;
+use tidemark_log::{AppendAck, AppendError, AppendOptions};
 
 use super::{Client, TOPIC, is_refusal};
 
 pub(super) async fn run(client: Client) {
     let mut number = 0;
     while client.works() {
-        round(&client, number).await;
+        let _ = round(&client, number).await;
         number += 1;
         client.think(50).await;
     }
 }
 
-/// One batch to some partition, sent once.
-pub(crate) async fn round(client: &Client, number: u64) {
-    let Some(process) = client.pick() else { return };
-    let Some(topic) = client.topic(&process, TOPIC).await else {
-        return;
-    };
+/// One batch to some partition, sent once. What it was answered, if it was.
+pub(crate) async fn round(client: &Client, number: u64) -> Option<Result<AppendAck, AppendError>> {
+    let process = client.pick()?;
+    let topic = client.topic(&process, TOPIC).await?;
     let index = client.some_partition();
     let id = topic.partition_id(index);
     let ledger = &client.world.ledger;
@@ -27,9 +25,10 @@ pub(crate) async fn round(client: &Client, number: u64) {
     let sent = client.send(&process, &topic, index, &batch, AppendOptions::default());
     let answer = client.ask(&process, sent).await;
     client.note_append(&process, &format!("{id} {number}"), &answer);
-    match answer {
+    match &answer {
         Some(Ok(ack)) => ledger.acked(id, &batch, ack.base_offset, floor),
-        Some(Err(error)) if is_refusal(&error) => ledger.refused(id, &batch, &error.to_string()),
+        Some(Err(error)) if is_refusal(error) => ledger.refused(id, &batch, &error.to_string()),
         _ => {}
     }
+    answer
 }

@@ -25,6 +25,7 @@ const SOUND: Broken = Broken {
     flaw: None,
     copies: None,
     cold: Some(false),
+    tables: Some(false),
     tight: false,
     harm: &[],
 };
@@ -34,6 +35,7 @@ fn noticed(first: u64, broken: Broken) {
     let sound = Broken {
         copies: broken.copies,
         cold: broken.cold,
+        tables: broken.tables,
         tight: broken.tight,
         ..SOUND
     };
@@ -86,6 +88,14 @@ const fn cold(log: Log, harm: &'static [Invariant]) -> Broken {
     }
 }
 
+const fn table(log: Log, harm: &'static [Invariant]) -> Broken {
+    Broken {
+        tables: Some(true),
+        tight: false,
+        ..cold(log, harm)
+    }
+}
+
 macro_rules! noticed {
     ($($name:ident: $first:expr, $broken:expr;)*) => {$(
         #[test]
@@ -132,6 +142,10 @@ noticed! {
     condemned_while_live: 0, cold(Log::CondemnLive, &[ReferencedExists]);
     log_start_moved_back: 0, cold(Log::StartMovedBack, &[NoRegress]);
     log_start_forgotten: 0, cold(Log::ForgottenStart, &[NoRegress]);
+    swap_of_what_others_have_changed: 0, table(Log::UnconditionalSwap, &[Covered, ReferencedExists]);
+    tombstones_dropped_at_once: 0, table(Log::TombstonesAtOnce, &[AckedReadable]);
+    merge_that_loses_a_range: 0, table(Log::MergeLosesRange, &[OffsetsDense]);
+    condemned_when_in_part_rewritten: 0, table(Log::CondemnInPart, &[Covered]);
     // J12: a piece of a checkpoint passes for the whole.
     checkpoint_without_its_end: 0, Broken {
         journal: Some(Journal::PartialCheckpoint),

@@ -1,38 +1,62 @@
 //! Seeds that found something, each with a line on what it was. A change of the generator gives them other lives, so what
 //! they found is also tested where it was mended, or broken on purpose in `mutations`.
-//!
-//! Open: with disks as small as here (seed 412) takeovers in a row, while the object store is away, use up the reserve
-//! of a full disk. Then no shard is served, and so nothing is tiered that would make room.
 
 use tidemark_sim::{Broken, run};
 
-const FOUND: &[(u64, &str)] = &[
+/// The disks hold next to nothing.
+const TIGHT: Broken = Broken {
+    tight: true,
+    tables: Some(false),
+    ..NOTHING
+};
+const NOTHING: Broken = Broken {
+    journal: None,
+    log: None,
+    flaw: None,
+    copies: None,
+    cold: None,
+    tables: None,
+    tight: false,
+    harm: &[],
+};
+
+const FOUND: &[(u64, Broken, &str)] = &[
     (
         7,
+        TIGHT,
         "a fetch that crossed from a partition's own object to hot extents left records out",
     ),
     (
         32,
+        TIGHT,
         "the same, from an object that covers more than lies below the tail in memory",
     ),
     (
         230,
+        TIGHT,
         "extents without data, left by takeovers that found the disk full, kept it full: appends were refused for ever",
     ),
     (
         348,
+        TIGHT,
         "a log node that was away while an extent was given up kept it: the disk stayed full",
+    ),
+    (
+        412,
+        TIGHT,
+        "takeovers in a row at a full disk: only owners with a checkpoint tiered, so there was never room for one",
+    ),
+    (
+        409,
+        NOTHING,
+        "retention.bytes counted what lay in two objects twice, and deleted that much too early",
     ),
 ];
 
 #[test]
 fn seeds_that_found_something_pass() {
-    let tight = Broken {
-        tight: true,
-        ..Broken::default()
-    };
-    for (seed, what) in FOUND {
-        let outcome = run(*seed, tight);
+    for (seed, broken, what) in FOUND {
+        let outcome = run(*seed, *broken);
         let report = outcome.report();
         assert!(outcome.violations.is_empty(), "{what}\n{report}");
     }

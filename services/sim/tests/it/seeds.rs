@@ -1,4 +1,5 @@
-//! Many lives of the service. `TIDEMARK_SIM_SEEDS=n` runs n of them, `TIDEMARK_SIM_SEED=s` one, with its trace.
+//! Many lives of the service. `TIDEMARK_SIM_SEEDS=n` runs n of them, `TIDEMARK_SIM_SEED=s` one, with its trace;
+//! `TIDEMARK_SIM_TIGHT=1` with next to no disk.
 
 use tidemark_sim::{Broken, run};
 
@@ -10,10 +11,17 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
+fn broken() -> Broken {
+    Broken {
+        tight: number("TIDEMARK_SIM_TIGHT") == Some(1),
+        ..Broken::default()
+    }
+}
+
 fn share(of: u64) {
     if let Some(seed) = number("TIDEMARK_SIM_SEED") {
         if of == 0 {
-            let outcome = run(seed, Broken::default());
+            let outcome = run(seed, broken());
             println!("{}", outcome.trace.join("\n"));
             assert!(outcome.violations.is_empty(), "{}", outcome.report());
         }
@@ -22,7 +30,7 @@ fn share(of: u64) {
     let seeds = number("TIDEMARK_SIM_SEEDS").unwrap_or(SEEDS);
     let (mut acked, mut failed) = (0, Vec::new());
     for seed in (of..seeds).step_by(usize::try_from(SHARES).expect("4")) {
-        let outcome = run(seed, Broken::default());
+        let outcome = run(seed, broken());
         acked += outcome.counts.0;
         if !outcome.violations.is_empty() {
             failed.push(outcome);
