@@ -148,7 +148,7 @@ settings! {
     wal: WalSettings {
         /// Size of one segment file, 1 MiB to 4 GiB.
         segment_size: ByteCount = ByteCount::mib(64);
-        /// Disk space the write-ahead log may take, at least four segments. When it is used up, appends are refused with a retriable error.
+        /// Disk space the write-ahead log may take, at least four segments. When it is used up, appends are refused with a retriable error; what restarts and fences then still need, three more segments at most, is given back.
         disk_budget: ByteCount = ByteCount::gib(64);
     }
     /// The log's older part, which moves to the object store.
