@@ -94,6 +94,23 @@ impl Server {
         format!("127.0.0.1:{}", self.kafka)
     }
 
+    /// The first counter of `/metrics` whose line begins with `name`; 0 while there is none. It counts from the process's start.
+    #[must_use]
+    pub fn metric(&self, name: &str) -> u64 {
+        let text = get(&self.url("/metrics")).expect("metrics are served");
+        let line = text.lines().find(|line| line.starts_with(name));
+        let value = line.and_then(|line| line.split_whitespace().last());
+        value.and_then(|n| n.parse::<f64>().ok()).map_or(0, |n| {
+            #[expect(
+                clippy::cast_sign_loss,
+                clippy::cast_possible_truncation,
+                reason = "a counter"
+            )]
+            let count = n as u64;
+            count
+        })
+    }
+
     /// A URL of the HTTP side.
     #[must_use]
     pub fn url(&self, path: &str) -> String {

@@ -2,26 +2,10 @@
 
 use std::process::Command;
 
-use tidemark_compat::{Server, eventually, get, tools};
+use tidemark_compat::{Server, eventually, tools};
 
 const UPDATES: u64 = 1_000_000;
 const KEYS: u64 = 10_000;
-
-/// A counter of the server's metrics.
-fn metric(server: &Server, name: &str) -> u64 {
-    let text = get(&server.url("/metrics")).expect("metrics are served");
-    let line = text.lines().find(|line| line.starts_with(name));
-    let value = line.and_then(|line| line.split_whitespace().last());
-    value.and_then(|n| n.parse::<f64>().ok()).map_or(0, |n| {
-        #[expect(
-            clippy::cast_sign_loss,
-            clippy::cast_possible_truncation,
-            reason = "a counter"
-        )]
-        let count = n as u64;
-        count
-    })
-}
 
 fn run(server: &Server, class_path: &str, what: &str) -> String {
     let (updates, keys) = (UPDATES.to_string(), KEYS.to_string());
@@ -72,7 +56,7 @@ fn a_consumer_builds_the_table_of_a_compacted_topic() {
             .expect("the topic is created");
         run(&server, &class_path, "write");
         eventually("the topic was compacted", || {
-            metric(&server, "tidemark_compaction_records") > UPDATES * 9 / 10
+            server.metric("tidemark_compaction_records") > UPDATES * 9 / 10
         });
         // From objects while the write-ahead log still holds all of it, and after a kill.
         for _ in 0..2 {
