@@ -104,7 +104,8 @@ pub enum Verdict {
     Worse(f64),
 }
 
-/// `tidemark` with its server under callgrind, which writes its totals to `out`.
+/// `tidemark` with its server under callgrind, which writes its totals to `out`. Without tiering: how much of it falls
+/// into a run is a matter of time.
 #[must_use]
 pub fn under_callgrind(tidemark: &Peer, out: &Path) -> Peer {
     let mut peer = tidemark.clone();
@@ -113,6 +114,7 @@ pub fn under_callgrind(tidemark: &Peer, out: &Path) -> Peer {
         .into_iter()
         .chain([format!("--callgrind-out-file={}", out.display())])
         .chain(tidemark.start.iter().cloned())
+        .chain(["--cold-enabled", "false"].map(str::to_owned))
         .collect();
     peer
 }
@@ -222,6 +224,8 @@ mod tests {
             "--callgrind-out-file=/o",
             "x",
             "y",
+            "--cold-enabled",
+            "false",
         ];
         assert_eq!(peer.start, started);
     }
