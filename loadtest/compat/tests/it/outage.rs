@@ -81,6 +81,9 @@ fn kcat(server: &Server) -> Child {
             "message.timeout.ms=300000",
             "-X",
             "batch.num.messages=1",
+            // Without it nobody promises that pipelined batches keep their order when one of them is refused.
+            "-X",
+            "enable.idempotence=true",
         ])
         .stdin(Stdio::piped())
         .spawn()
