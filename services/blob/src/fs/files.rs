@@ -101,12 +101,10 @@ impl Files {
         }
         let temporary = self.write_temporary(put).map_err(PutFailure::Nothing)?;
         for tries_left in (0..FOLDER_TRIES).rev() {
-            if let Some(parent) = path.parent() {
-                match std::fs::create_dir_all(parent) {
-                    // A delete removed a folder between the making of it, or the look at it, and the next.
-                    Err(e) if is_race(&e) && tries_left > 0 => continue,
-                    made => made.map_err(PutFailure::Nothing)?,
-                }
+            match self.make_folders(&path) {
+                // A delete removed a folder between the making of it, or the look at it, and the next.
+                Err(e) if e.kind() == io::ErrorKind::NotFound && tries_left > 0 => continue,
+                made => made.map_err(PutFailure::Nothing)?,
             }
             let placed = match put.mode {
                 PutMode::IfAbsent => std::fs::hard_link(&temporary.0, &path),
@@ -124,6 +122,20 @@ impl Files {
             }
         }
         self.sync_upward(&path).map_err(PutFailure::Unknown)
+    }
+
+    /// Makes the folders that `path` stands in. Never the root: where it went away (a mount, a folder that was moved), one made
+    /// anew would pass for an empty bucket.
+    pub(super) fn make_folders(&self, path: &Path) -> io::Result<()> {
+        let inside = path.ancestors().skip(1).take_while(|f| *f != self.root);
+        let missing: Vec<&Path> = inside.take_while(|folder| !folder.is_dir()).collect();
+        for folder in missing.into_iter().rev() {
+            match std::fs::create_dir(folder) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => {}
+                made => made?,
+            }
+        }
+        Ok(())
     }
 
     /// Whether the object at `path` is this very put's. Another's is a failure.
@@ -280,11 +292,6 @@ fn trailer(file: &File) -> Result<Trailer, ReadFailure> {
     Trailer::decode(&encoded)
         .filter(|t| t.bytes == bytes)
         .ok_or_else(damaged)
-}
-
-fn is_race(error: &io::Error) -> bool {
-    use io::ErrorKind as E;
-    matches!(error.kind(), E::AlreadyExists | E::NotFound)
 }
 
 /// Whether it says that no object is there: no such file, or a folder where one would be.

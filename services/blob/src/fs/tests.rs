@@ -136,6 +136,22 @@ async fn a_folder_that_went_away_is_no_answer_about_objects() {
     assert_eq!(store.get(&key("a"), 0..1).await.unwrap(), "x");
 }
 
+/// The folder is moved away while a put is between its temporary file and its name.
+#[test]
+fn a_put_never_makes_the_folder_of_all_objects_anew() {
+    let outer = tempfile::tempdir().unwrap();
+    let root = outer.path().join("objects");
+    let files = Files::new(root.clone());
+    let object = root.join("l0/1/a");
+    let gone = files.make_folders(&object).unwrap_err();
+    assert_eq!(gone.kind(), std::io::ErrorKind::NotFound);
+    assert_eq!(names(outer.path()), [""; 0]);
+    files.prepare().unwrap();
+    files.make_folders(&object).unwrap();
+    files.make_folders(&object).unwrap();
+    assert_eq!(names(&root.join("l0")), ["1"]);
+}
+
 #[tokio::test]
 async fn deleting_removes_folders_that_are_left_empty_and_only_these() {
     let folder = tempfile::tempdir().unwrap();
