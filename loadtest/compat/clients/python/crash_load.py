@@ -67,7 +67,10 @@ class Load(threading.Thread):
 
 
 class Follower(threading.Thread):
-    """One group member that commits as it reads; remembers what the server acked."""
+    """One group member that commits as it reads; remembers what the server acked.
+
+    It ends when it is told to and every partition had a commit acked, or when the deadline has passed since.
+    """
 
     def __init__(self, bootstrap, topic, group):
         super().__init__(daemon=True)
@@ -83,15 +86,23 @@ class Follower(threading.Thread):
 
     def run(self):
         while not self.stop_it.is_set():
-            messages = [m for m in self.consumer.consume(500, timeout=0.2) if not m.error()]
-            if messages:
-                try:
-                    for done in self.consumer.commit(message=messages[-1], asynchronous=False):
-                        if not done.error:
-                            self.committed[done.partition] = max(done.offset, self.committed.get(done.partition, 0))
-                except KafkaException:
-                    pass  # the server is down: the commit was not acked
+            self.read_and_commit()
+        end = time.monotonic() + DEADLINE_S
+        while len(self.committed) < PARTITIONS and time.monotonic() < end:
+            self.read_and_commit()
         self.consumer.close()
+
+    def read_and_commit(self):
+        messages = [m for m in self.consumer.consume(500, timeout=0.2) if not m.error()]
+        if not messages:
+            return
+        ends = {m.partition(): TopicPartition(m.topic(), m.partition(), m.offset() + 1) for m in messages}
+        try:
+            for done in self.consumer.commit(offsets=list(ends.values()), asynchronous=False):
+                if not done.error:
+                    self.committed[done.partition] = max(done.offset, self.committed.get(done.partition, 0))
+        except KafkaException:
+            pass  # the server is down: the commit was not acked
 
 
 def read_all(bootstrap, topic):
