@@ -34,6 +34,7 @@ pub(crate) mod config;
 pub(crate) mod counters;
 pub(crate) mod draft;
 pub(crate) mod inventory;
+pub(crate) mod job;
 pub(crate) mod merge;
 pub(crate) mod named;
 pub(crate) mod objects;

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU64;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tidemark_runtime::{Invariant, check_invariant};
+use tidemark_segment::BatchSpan;
 use tidemark_types::{LeaderEpoch, Offset, PartitionId};
 
 use crate::backing::Memory;
@@ -30,6 +31,15 @@ pub(crate) struct StoredBatch {
 impl StoredBatch {
     pub(crate) fn len(&self) -> usize {
         self.prefix.len() + self.rest.len()
+    }
+
+    /// Which offsets it has, as a cold segment's index names them.
+    pub(crate) const fn span(&self) -> BatchSpan {
+        BatchSpan {
+            base: self.base,
+            end: self.end,
+            max_timestamp: self.max_timestamp,
+        }
     }
 
     /// The batch in one piece, for decoding.

@@ -5,7 +5,7 @@
 //! whoever takes the shard finds the end decided; what was not tiered by then is in the journal, as after a crash.
 
 use super::{Owner, poll_option};
-use crate::tier::draft::Job;
+use crate::tier::job::Job;
 use crate::tier::save;
 
 impl Owner {

@@ -21,7 +21,8 @@ use tidemark_types::{Offset, PartitionId};
 
 use self::plan::Plan;
 use super::counters::add;
-use super::draft::{CompactError, Draft, Job, commit};
+use super::draft::{CompactError, Draft, commit};
+use super::job::Job;
 use super::rows::{Level1, Located};
 use super::stream::Stream;
 use crate::Mutation;

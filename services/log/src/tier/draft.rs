@@ -3,19 +3,17 @@
 use bytes::Bytes;
 use tidemark_meta::keys::cold1::{Level1Object, Level1Row};
 use tidemark_records::PREFIX_BYTES;
-use tidemark_segment::{BatchSpan, Builder, OutOfOrder};
-use tidemark_types::{ObjectId, Offset, Ownership, PartitionId};
+use tidemark_segment::{Builder, OutOfOrder};
+use tidemark_types::{ObjectId, Offset, PartitionId};
 
-use super::Tier;
 use super::commit::CommitError;
 use super::counters::{add, count};
+use super::job::Job;
 use super::objects::ObjectError;
 use super::retain::not_before;
 use super::rows::Level1;
 use super::swap::{Swap, swap};
 use super::worker::{RoundError, give_up, put, retries, still_owned};
-use crate::env::Env;
-use crate::shard::Shard;
 use crate::view::StoredBatch;
 
 /// Why a run of compaction ended early; what it committed stays, and the next one goes on from there.
@@ -43,15 +41,6 @@ impl CompactError {
     }
 }
 
-/// What a run of compaction works with.
-#[derive(Clone, Copy)]
-pub(crate) struct Job<'a> {
-    pub(crate) env: &'a Env,
-    pub(crate) tier: &'a Tier,
-    pub(crate) shard: &'a Shard,
-    pub(crate) ownership: Ownership,
-}
-
 /// See the module.
 pub(crate) struct Draft {
     object: ObjectId,
@@ -65,11 +54,7 @@ pub(crate) struct Draft {
 impl Draft {
     /// An object for the partition's offsets from `base` on.
     pub(crate) fn new(job: Job<'_>, partition: PartitionId, base: Offset) -> Self {
-        let object = ObjectId {
-            shard: job.shard.id,
-            epoch: job.ownership.epoch,
-            number: job.shard.cold.number(),
-        };
+        let object = job.new_object();
         Self {
             object,
             builder: Builder::of_partition(object, base),
@@ -97,11 +82,7 @@ impl Draft {
 
     /// Adds a batch; from its bytes behind the prefix: how many records it has, and when its tombstones may go.
     pub(crate) fn push(&mut self, batch: StoredBatch) -> Result<(), OutOfOrder> {
-        let span = BatchSpan {
-            base: batch.base,
-            end: batch.end,
-            max_timestamp: batch.max_timestamp,
-        };
+        let span = batch.span();
         self.records += records_of(&batch.rest);
         self.builder
             .push(self.partition, span, batch.prefix, batch.rest)

@@ -15,8 +15,9 @@
 
 use tidemark_types::{Offset, PartitionId};
 
-use super::draft::{CompactError, Draft, Job};
+use super::draft::{CompactError, Draft};
 use super::inventory::{Inventory, Loose, log_start};
+use super::job::Job;
 use super::stream::Stream;
 use crate::Mutation;
 

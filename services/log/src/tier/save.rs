@@ -17,11 +17,11 @@ use std::sync::Arc;
 
 use tidemark_journal::{Extent, ExtentId, FrameBody, FrameKind, ReadError, Reader};
 use tidemark_meta::keys::state::StateRow;
-use tidemark_types::{Lsn, ObjectId, limits};
+use tidemark_types::{Lsn, limits};
 
 use super::commit::{CommitError, name_state};
 use super::counters::{add, count};
-use super::draft::Job;
+use super::job::Job;
 use super::retain::not_before;
 use super::state::{Header, encode};
 use super::worker::{RoundError, put_or_give_up, reload, retries, step, still_owned};
@@ -88,11 +88,7 @@ async fn save(job: Job<'_>, lsn: Lsn, checkpoint: &[FrameBody]) -> Result<(), Ro
         shard,
         ownership,
     } = job;
-    let object = ObjectId {
-        shard: shard.id,
-        epoch: ownership.epoch,
-        number: shard.cold.number(),
-    };
+    let object = job.new_object();
     let chunks = encode(Header { object, lsn }, checkpoint);
     let bytes = chunks.iter().map(|chunk| chunk.len() as u64).sum();
     put_or_give_up(job, object, &chunks).await?;

@@ -12,12 +12,13 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use tidemark_meta::keys::cold::Level0Row;
-use tidemark_segment::{BatchSpan, Builder};
+use tidemark_segment::Builder;
 use tidemark_types::{ObjectId, PartitionId};
 
 use super::counters::{add, count};
-use super::draft::{CompactError, Job, give_up_if_failed, settle};
+use super::draft::{CompactError, give_up_if_failed, settle};
 use super::inventory::log_start;
+use super::job::Job;
 use super::merge::window;
 use super::retain::not_before;
 use super::rows::{Level0, Rows};
@@ -34,11 +35,7 @@ pub(crate) async fn squeeze(job: Job<'_>) -> Result<bool, CompactError> {
         return Ok(false);
     };
     let gone = &rows.segments[run];
-    let object = ObjectId {
-        shard: job.shard.id,
-        epoch: job.ownership.epoch,
-        number: job.shard.cold.number(),
-    };
+    let object = job.new_object();
     let outcome = rewrite(job, &rows, gone, object).await;
     give_up_if_failed(job, object, outcome).await?;
     Ok(true)
@@ -97,12 +94,7 @@ async fn rewrite(
             let mut batches = stream.batches(partition, from);
             while let Some(some) = batches.next(&tier.objects).await? {
                 for batch in some {
-                    let span = BatchSpan {
-                        base: batch.base,
-                        end: batch.end,
-                        max_timestamp: batch.max_timestamp,
-                    };
-                    builder.push(partition, span, batch.prefix, batch.rest)?;
+                    builder.push(partition, batch.span(), batch.prefix, batch.rest)?;
                 }
             }
         }

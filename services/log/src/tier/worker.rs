@@ -16,7 +16,7 @@ use super::Tier;
 use super::build::{BuildError, gather};
 use super::commit::{CommitError, advance, intend};
 use super::counters::{add, count};
-use super::draft::Job;
+use super::job::Job;
 use super::objects::object_key;
 use super::rows::{self, Level0};
 use super::save;
@@ -194,11 +194,7 @@ pub(super) async fn step(
     } = job;
     let first = shard.cold.rows().tiered;
     let turn = tier.gathering.acquire().await;
-    let object = ObjectId {
-        shard: shard.id,
-        epoch: ownership.epoch,
-        number: shard.cold.number(),
-    };
+    let object = job.new_object();
     let kept = |partition| shard.view(partition).is_some();
     let bytes = tier.config.object_bytes;
     let Some(gathered) = gather(reader, extents, object, first, bytes, kept).await? else {

@@ -6,8 +6,9 @@ use tidemark_segment::Index;
 use tidemark_topics::{Topic, TopicConfig};
 use tidemark_types::{Offset, PartitionId};
 
-use crate::tier::draft::{CompactError, Job};
+use crate::tier::draft::CompactError;
 use crate::tier::inventory::{Inventory, log_start};
+use crate::tier::job::Job;
 use crate::tier::rows::{Level1, Located, Rows};
 
 /// What a run goes through.
