@@ -8,12 +8,11 @@ use tidemark_types::{ObjectId, Offset, PartitionId};
 
 use super::commit::CommitError;
 use super::counters::{add, count};
-use super::job::Job;
+use super::job::{Job, RoundError};
 use super::objects::ObjectError;
 use super::retain::not_before;
 use super::rows::Level1;
 use super::swap::{Swap, swap};
-use super::worker::{RoundError, give_up, put, retries, still_owned};
 use crate::view::StoredBatch;
 
 /// Why a run of compaction ended early; what it committed stays, and the next one goes on from there.
@@ -113,17 +112,12 @@ impl Draft {
         end: Offset,
         clean: Offset,
     ) -> Result<(), CompactError> {
-        let Job {
-            env,
-            tier,
-            shard,
-            ownership,
-        } = job;
+        let tier = job.tier;
         let mut index = None;
         let mut object = None;
         if !self.builder.is_empty() {
             let built = self.builder.finish_partition(end);
-            put(env, tier, shard, ownership, self.object, &built.chunks).await?;
+            job.put(self.object, &built.chunks).await?;
             count(&tier.counters.compaction_puts);
             add(&tier.counters.compaction_put_bytes, built.bytes);
             object = Some(Level1Object {
@@ -159,28 +153,9 @@ pub(crate) async fn give_up_if_failed(
         && !error.is_loss()
     {
         let is_foreign = matches!(error, CompactError::Put(error) if error.is_foreign());
-        give_up(job.env, job.ownership, object, is_foreign).await;
+        job.give_up(object, is_foreign).await;
     }
     outcome
-}
-
-/// T1: until the store says what became of a commit, the same is run again and again.
-pub(crate) async fn settle<F>(job: Job<'_>, run: impl Fn() -> F) -> Result<(), CompactError>
-where
-    F: Future<Output = Result<(), CommitError>>,
-{
-    let mut backoff = retries();
-    while let Err(error) = run().await {
-        match error {
-            CommitError::Store(error) if error.is_retriable() => {
-                count(&job.tier.counters.compaction_failures);
-                backoff.wait(&job.env.clock, &job.env.entropy).await;
-                still_owned(job.shard, job.ownership)?;
-            }
-            other => return Err(other.into()),
-        }
-    }
-    Ok(())
 }
 
 /// Replaces rows in the store, then for readers.
@@ -202,7 +177,10 @@ pub(crate) async fn commit(
         new,
         not_before_ms: not_before(env, tier),
     };
-    settle(job, || swap(env, ownership, change)).await?;
+    job.until_known(&tier.counters.compaction_failures, || {
+        swap(env, ownership, change)
+    })
+    .await?;
     shard.cold.swap(partition, gone, Some(new));
     let taken_out = gone.iter().filter(|row| row.row.object != new.row.object);
     add(&tier.counters.objects_condemned, taken_out.count() as u64);

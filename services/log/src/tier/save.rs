@@ -19,12 +19,12 @@ use tidemark_journal::{Extent, ExtentId, FrameBody, FrameKind, ReadError, Reader
 use tidemark_meta::keys::state::StateRow;
 use tidemark_types::{Lsn, limits};
 
-use super::commit::{CommitError, name_state};
+use super::commit::name_state;
 use super::counters::{add, count};
-use super::job::Job;
+use super::job::{Job, RoundError};
 use super::retain::not_before;
 use super::state::{Header, encode};
-use super::worker::{RoundError, put_or_give_up, reload, retries, step, still_owned};
+use super::worker::{reload, step};
 use crate::checkpoint;
 use crate::index::ReadableExtent;
 use crate::state::CommittedState;
@@ -91,21 +91,13 @@ async fn save(job: Job<'_>, lsn: Lsn, checkpoint: &[FrameBody]) -> Result<(), Ro
     let object = job.new_object();
     let chunks = encode(Header { object, lsn }, checkpoint);
     let bytes = chunks.iter().map(|chunk| chunk.len() as u64).sum();
-    put_or_give_up(job, object, &chunks).await?;
+    job.put_or_give_up(object, &chunks).await?;
     let row = StateRow { object, lsn, bytes };
     let later = not_before(env, tier);
-    // T1: until the store says which, the same commit is run again and again.
-    let mut backoff = retries();
-    while let Err(error) = name_state(env, ownership, row, later).await {
-        match error {
-            CommitError::Store(error) if error.is_retriable() => {
-                count(&tier.counters.failures);
-                backoff.wait(&env.clock, &env.entropy).await;
-                still_owned(shard, ownership)?;
-            }
-            other => return Err(other.into()),
-        }
-    }
+    job.until_known(&tier.counters.failures, || {
+        name_state(env, ownership, row, later)
+    })
+    .await?;
     count(&tier.counters.states);
     add(&tier.counters.state_bytes, bytes);
     shard.cold.saved(row);

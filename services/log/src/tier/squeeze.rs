@@ -16,7 +16,7 @@ use tidemark_segment::Builder;
 use tidemark_types::{ObjectId, PartitionId};
 
 use super::counters::{add, count};
-use super::draft::{CompactError, give_up_if_failed, settle};
+use super::draft::{CompactError, give_up_if_failed};
 use super::inventory::log_start;
 use super::job::Job;
 use super::merge::window;
@@ -24,7 +24,6 @@ use super::retain::not_before;
 use super::rows::{Level0, Rows};
 use super::stream::Stream;
 use super::swap;
-use super::worker::put;
 
 /// Rewrites the oldest run of small objects. Answers whether there was one.
 pub(crate) async fn squeeze(job: Job<'_>) -> Result<bool, CompactError> {
@@ -102,7 +101,7 @@ async fn rewrite(
     let mut new = None;
     if !builder.is_empty() {
         let built = builder.finish(last.end);
-        put(env, tier, shard, ownership, object, &built.chunks).await?;
+        job.put(object, &built.chunks).await?;
         count(&tier.counters.compaction_puts);
         add(&tier.counters.compaction_put_bytes, built.bytes);
         let row = Level0Row {
@@ -116,7 +115,10 @@ async fn rewrite(
         new = Some(Level0 { end: last.end, row });
     }
     let later = not_before(env, tier);
-    settle(job, || swap::squeeze(env, ownership, gone, new, later)).await?;
+    job.until_known(&tier.counters.compaction_failures, || {
+        swap::squeeze(env, ownership, gone, new, later)
+    })
+    .await?;
     shard.cold.squeeze(gone, new);
     add(&tier.counters.objects_condemned, gone.len() as u64);
     Ok(())
