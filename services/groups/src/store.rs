@@ -11,7 +11,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tidemark_lease::{NotOwner, require};
 use tidemark_meta::keys::group::{
     GROUP_CHUNK_BYTES, GROUP_CHUNKS_MAX, GroupChunk, GroupChunkKey, GroupCountKey, GroupKey,
@@ -231,9 +230,7 @@ async fn scan_all<K: keys::Key>(
         found.extend(page);
         match found.last() {
             Some((last, _)) if full => {
-                let mut next = last.encode().to_vec();
-                next.push(0);
-                range.begin = Bytes::from(next);
+                range.begin = keys::behind(last);
             }
             _ => return Ok(found),
         }

@@ -119,7 +119,7 @@ pub async fn find_gone(
         let Some((last, _)) = page.last().filter(|_| page.len() == PAGE) else {
             return Ok(found);
         };
-        range.begin = behind(last);
+        range.begin = keys::behind(last);
     }
 }
 
@@ -151,11 +151,6 @@ async fn beats(
         beats.push((*node, beat.unwrap_or_default().0));
     }
     Ok(beats)
-}
-
-/// The key behind `key`: one byte longer.
-fn behind<K: Key>(key: &K) -> bytes::Bytes {
-    [&key.encode()[..], &[0]].concat().into()
 }
 
 fn is_gone(row: &ExtentRow, here: &[NodeId]) -> bool {
@@ -197,7 +192,7 @@ async fn look(
         let Some((last, _)) = page.last().filter(|_| page.len() == PAGE) else {
             return Ok(gone);
         };
-        range.begin = behind(last);
+        range.begin = keys::behind(last);
     }
 }
 

@@ -6,7 +6,6 @@ use tidemark_meta::{MetaError, MetaStore, Mode};
 use tidemark_types::{ExtentIdx, Lsn, NodeId, ShardId};
 
 use crate::Log;
-use crate::tier::rows::behind;
 
 /// Rows read in one transaction.
 const PAGE: usize = 500;
@@ -67,7 +66,7 @@ pub async fn extents(meta: &dyn MetaStore) -> Result<Vec<ExtentStatus>, MetaErro
         let page: Vec<(ExtentKey, ExtentRow)> =
             keys::scan(tx.as_mut(), range.clone(), PAGE, Mode::Snapshot).await?;
         let last = page.last().filter(|_| page.len() == PAGE);
-        let next = last.map(|(last, _)| behind(last));
+        let next = last.map(|(last, _)| keys::behind(last));
         found.extend(page.into_iter().map(ExtentStatus::from));
         let Some(next) = next else {
             return Ok(found);

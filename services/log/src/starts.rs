@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use tidemark_meta::keys::Key;
 use tidemark_meta::keys::partition::{PartitionKey, ShardPartitionKey};
 use tidemark_meta::{MetaError, MetaStore, Mode, keys};
 use tidemark_types::{Offset, PartitionId, ShardId};
@@ -149,7 +148,6 @@ pub(crate) async fn partitions(
         let Some((last, ())) = page.last().filter(|_| page.len() == PAGE) else {
             return Ok(found);
         };
-        // The key behind it: one byte longer.
-        range.begin = [&last.encode()[..], &[0]].concat().into();
+        range.begin = keys::behind(last);
     }
 }

@@ -59,8 +59,8 @@ pub(crate) mod testing;
 pub mod topic;
 
 pub use codec::{
-    Counter, Key, KeyRange, Record, Value, clear, get, prefix_range, push_text, put, read_text,
-    scan,
+    Counter, Key, KeyRange, Record, Value, behind, clear, get, prefix_range, push_text, put,
+    read_text, scan,
 };
 
 /// A key's first byte. Never reused, never renumbered: stored keys depend on it.

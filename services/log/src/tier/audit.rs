@@ -38,7 +38,6 @@ use tokio::sync::mpsc;
 pub use self::finding::{Audit, BadObject, Finding, Orphan, Uncovered};
 use self::pace::Pace;
 pub use self::run::AuditRun;
-use super::rows::behind;
 
 /// Bytes of one read of an object, unless a single block is larger.
 const READ_BYTES: u32 = 4 << 20;
@@ -226,7 +225,7 @@ async fn shards(meta: &dyn MetaStore) -> Result<Vec<ShardId>, MetaError> {
         let Some((last, _)) = page.last().filter(|_| page.len() == PAGE) else {
             return Ok(found);
         };
-        range.begin = behind(last);
+        range.begin = keys::behind(last);
     }
 }
 
@@ -240,6 +239,6 @@ async fn number<K: Key>(meta: &dyn MetaStore) -> Result<u64, MetaError> {
         let Some((last, _)) = page.last().filter(|_| page.len() == PAGE) else {
             return Ok(number);
         };
-        range.begin = behind(last);
+        range.begin = keys::behind(last);
     }
 }

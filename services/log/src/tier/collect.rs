@@ -106,10 +106,7 @@ async fn round(env: &Env, tier: &Tier) -> Result<(), CollectError> {
         let Some((last, _)) = page.last().filter(|_| page.len() == PAGE) else {
             return Ok(());
         };
-        // The smallest key behind the last one.
-        let mut begin = last.encode().to_vec();
-        begin.push(0);
-        range.begin = begin.into();
+        range.begin = keys::behind(last);
     }
 }
 

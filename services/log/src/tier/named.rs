@@ -16,8 +16,6 @@ use tidemark_meta::keys::{self, Key, KeyRange};
 use tidemark_meta::{MetaError, MetaStore, Mode};
 use tidemark_types::{ObjectId, ShardId};
 
-use super::rows::behind;
-
 /// Rows read in one transaction.
 const PAGE: usize = 500;
 
@@ -31,7 +29,7 @@ pub(crate) async fn strike_named(
     strike::<PendingKey>(meta, pending, objects, |key, _| Some(key.0)).await?;
     let state = KeyRange {
         begin: StateKey(shard).encode(),
-        end: behind(&StateKey(shard)),
+        end: keys::behind(&StateKey(shard)),
     };
     strike::<StateKey>(meta, state, objects, |_, row| Some(row.object)).await?;
     let level0 = Level0Key::of_shard(shard);
@@ -56,7 +54,7 @@ async fn strike<K: Key>(
         let Some((last, _)) = page.last().filter(|_| page.len() == PAGE) else {
             break;
         };
-        range.begin = behind(last);
+        range.begin = keys::behind(last);
     }
     Ok(())
 }

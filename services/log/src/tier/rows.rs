@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tidemark_meta::keys::cold::{Level0Key, Level0Row, TierKey, TierRow};
 use tidemark_meta::keys::cold1::{Level1Key, Level1Row};
 use tidemark_meta::keys::state::{StateKey, StateRow};
@@ -208,16 +207,8 @@ pub(crate) async fn load(store: &dyn MetaStore, shard: ShardId) -> Result<Rows, 
     let tier = keys::get(tx.as_mut(), &TierKey(shard), Mode::Snapshot).await?;
     let state = keys::get(tx.as_mut(), &StateKey(shard), Mode::Snapshot).await?;
     drop(tx);
-    let next = |key: Level0Key| Level0Key {
-        end: key.end.next(),
-        ..key
-    };
-    let segments = pages(store, Level0Key::of_shard(shard), next).await?;
-    let next = |key: Level1Key| Level1Key {
-        end: Offset(key.end.0.saturating_add(1)),
-        ..key
-    };
-    let own = pages(store, Level1Key::of_shard(shard), next).await?;
+    let segments = pages(store, Level0Key::of_shard(shard)).await?;
+    let own = pages(store, Level1Key::of_shard(shard)).await?;
     Ok(gathered((tier, state), segments, own))
 }
 
@@ -273,19 +264,13 @@ pub(crate) async fn every<K: Key>(
         let Some((last, _)) = all.last().filter(|_| full) else {
             return Ok(all);
         };
-        range.begin = behind(last);
+        range.begin = keys::behind(last);
     }
 }
 
-/// The smallest key behind one.
-pub(crate) fn behind(key: &impl Key) -> Bytes {
-    [&key.encode()[..], &[0]].concat().into()
-}
-
-async fn pages<K: Key + Copy>(
+async fn pages<K: Key>(
     store: &dyn MetaStore,
     mut range: KeyRange,
-    next: impl Fn(K) -> K,
 ) -> Result<Vec<(K, K::Value)>, MetaError> {
     let mut all = Vec::new();
     loop {
@@ -294,7 +279,7 @@ async fn pages<K: Key + Copy>(
             keys::scan(tx.as_mut(), range.clone(), PAGE, Mode::Snapshot).await?;
         let full = page.len() == PAGE;
         if let Some((last, _)) = page.last() {
-            range.begin = next(*last).encode();
+            range.begin = keys::behind(last);
         }
         all.extend(page);
         if !full {

@@ -200,6 +200,12 @@ pub async fn scan<K: Key>(
         .collect()
 }
 
+/// The smallest encoded key behind `key`: where the next page of a range begins.
+#[must_use]
+pub fn behind(key: &impl Key) -> Bytes {
+    [&key.encode()[..], &[0]].concat().into()
+}
+
 /// The keys that start with `prefix`, which must hold a byte below 0xff (every [`Tag`] is one).
 #[must_use]
 pub fn prefix_range(prefix: &[u8]) -> KeyRange {
@@ -252,10 +258,20 @@ pub fn read_text(from: &mut Reader<'_>, what: &'static str) -> Result<String, De
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use tidemark_types::TenantId;
 
     use super::*;
+    use crate::keys::topic::TopicNameKey;
 
     proptest! {
+        #[test]
+        fn no_key_lies_between_a_key_and_what_is_behind_it(a: String, b: String) {
+            let key = |form| TopicNameKey { tenant: TenantId(7), form };
+            let (a, longer, b) = (key(a.clone()), key(a + "\0"), key(b));
+            prop_assert_eq!(a.encode() < b.encode(), behind(&a) <= b.encode());
+            prop_assert!(behind(&a) <= longer.encode());
+        }
+
         #[test]
         fn text_in_a_key_round_trips_and_keeps_its_order(a: String, b: String, tail: u8) {
             let (mut ka, mut kb) = (Vec::new(), Vec::new());

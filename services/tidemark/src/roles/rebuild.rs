@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use tidemark_lease::{GoneShard, LeaseConfig, Leases, find_gone, silent_nodes};
 use tidemark_lognode::LogNode;
+use tidemark_meta::keys;
 use tidemark_meta::keys::partition::{PartitionKey, ShardPartitionKey};
 use tidemark_meta::keys::schema::LayoutKey;
 use tidemark_meta::keys::topic::TopicKey;
-use tidemark_meta::keys::{self, Key};
 use tidemark_meta::{MetaError, MetaStore, Mode};
 use tidemark_runtime::Tasks;
 use tidemark_types::{Lsn, NodeId, PartitionId};
@@ -192,8 +192,7 @@ async fn name_partitions(store: &dyn MetaStore, gone: &mut DiskGone) -> Result<(
             let Some((last, ())) = page.last().filter(|_| page.len() == PAGE) else {
                 break;
             };
-            // The key behind it: one byte longer.
-            range.begin = [&last.encode()[..], &[0]].concat().into();
+            range.begin = keys::behind(last);
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 use futures_util::FutureExt;
 use tidemark_meta::keys::partition::PartitionKey;
 use tidemark_meta::keys::topic::{TopicKey, TopicNameKey, TopicRecord, TopicState, TopicUuidKey};
-use tidemark_meta::keys::{Key, get, scan};
+use tidemark_meta::keys::{behind, get, scan};
 use tidemark_meta::{MetaError, Mode, Transaction};
 use tidemark_types::{PartitionIndex, TenantId, TopicId, TopicUuid};
 
@@ -121,7 +121,7 @@ async fn list(tx: &mut dyn Transaction, tenant: TenantId) -> Result<Listed, Meta
         let rows = scan::<TopicKey>(tx, range.clone(), ROWS_PER_READ, Mode::Snapshot).await?;
         let full = rows.len() == ROWS_PER_READ;
         if let Some((last, _)) = rows.last() {
-            range.begin = after(last);
+            range.begin = behind(last);
         }
         for (key, record) in rows {
             if record.state != TopicState::Ready {
@@ -135,13 +135,6 @@ async fn list(tx: &mut dyn Transaction, tenant: TenantId) -> Result<Listed, Meta
             return Ok(out);
         }
     }
-}
-
-/// The first key after `key`.
-fn after(key: &TopicKey) -> bytes::Bytes {
-    let mut encoded = key.encode().to_vec();
-    encoded.push(0);
-    encoded.into()
 }
 
 async fn load_name(
