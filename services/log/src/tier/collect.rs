@@ -151,12 +151,7 @@ async fn clear_orphan(
         return Ok(false);
     }
     keys::clear(tx, &key);
-    let row = GarbageRow {
-        object: key.0,
-        not_before_ms,
-        again: false,
-    };
-    condemn(tx, 0, &row);
+    condemn(tx, 0, &GarbageRow::new(key.0, not_before_ms));
     Ok(true)
 }
 

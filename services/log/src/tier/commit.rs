@@ -149,12 +149,7 @@ async fn name_state_in(
     keys::clear(tx, &pending);
     keys::put(tx, &key, &new);
     if let Some(StateRow { object, .. }) = stored {
-        let row = GarbageRow {
-            object,
-            not_before_ms,
-            again: false,
-        };
-        condemn(tx, 0, &row);
+        condemn(tx, 0, &GarbageRow::new(object, not_before_ms));
     }
     Ok(())
 }
@@ -193,12 +188,8 @@ async fn remove_in(
             if !lives {
                 keys::clear(tx, &key);
             }
-            let row = GarbageRow {
-                object: segment.row.object,
-                not_before_ms,
-                again: false,
-            };
-            condemn(tx, order, &row);
+            let object = segment.row.object;
+            condemn(tx, order, &GarbageRow::new(object, not_before_ms));
         }
     }
     Ok(())

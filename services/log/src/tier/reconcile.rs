@@ -212,12 +212,7 @@ async fn condemn_all(
         if pending.is_some() {
             continue;
         }
-        let row = GarbageRow {
-            object: *object,
-            not_before_ms,
-            again: false,
-        };
-        condemn(tx, order, &row);
+        condemn(tx, order, &GarbageRow::new(*object, not_before_ms));
         condemned += 1;
     }
     Ok(condemned)

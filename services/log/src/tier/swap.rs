@@ -73,12 +73,7 @@ async fn swap_in(
         keys::clear(tx, &key(gone));
         if let Some(object) = object(gone).filter(|id| object(&new) != Some(*id)) {
             let not_before_ms = swap.not_before_ms;
-            let row = GarbageRow {
-                object,
-                not_before_ms,
-                again: false,
-            };
-            condemn(tx, order, &row);
+            condemn(tx, order, &GarbageRow::new(object, not_before_ms));
             order += 1;
         }
     }
@@ -134,12 +129,8 @@ async fn squeeze_in(
         }
         left += 1;
         keys::clear(tx, &key(segment));
-        let row = GarbageRow {
-            object: segment.row.object,
-            not_before_ms,
-            again: false,
-        };
-        condemn(tx, order, &row);
+        let object = segment.row.object;
+        condemn(tx, order, &GarbageRow::new(object, not_before_ms));
     }
     // All are there, or this was done before; otherwise someone else was faster.
     let Some(new) = new else {
@@ -173,13 +164,8 @@ pub(crate) async fn abandon(
             let pending = PendingKey(object);
             if keys::get(tx, &pending, Mode::Serializable).await?.is_some() {
                 keys::clear(tx, &pending);
-                let row = GarbageRow {
-                    object,
-                    not_before_ms,
-                    again: false,
-                };
                 if !is_foreign {
-                    condemn(tx, 0, &row);
+                    condemn(tx, 0, &GarbageRow::new(object, not_before_ms));
                 }
             }
             Ok(())
@@ -222,12 +208,7 @@ async fn remove_in(
         }
         keys::clear(tx, &key);
         if let Some(object) = object(row) {
-            let row = GarbageRow {
-                object,
-                not_before_ms,
-                again: false,
-            };
-            condemn(tx, order, &row);
+            condemn(tx, order, &GarbageRow::new(object, not_before_ms));
         }
     }
     Ok(())

@@ -178,6 +178,18 @@ pub struct GarbageRow {
     pub again: bool,
 }
 
+impl GarbageRow {
+    /// An object to be deleted at that time at the earliest, and then once more.
+    #[must_use]
+    pub const fn new(object: ObjectId, not_before_ms: i64) -> Self {
+        Self {
+            object,
+            not_before_ms,
+            again: false,
+        }
+    }
+}
+
 impl Record for GarbageRow {
     const VERSION: u8 = 1;
     const NAME: &'static str = "garbage row";
@@ -279,14 +291,13 @@ mod tests {
         use crate::{MetaStore, Mode, keys};
         let clock = tidemark_runtime::Clock::system();
         let store = crate::sim::Sim::new(&clock);
-        let row = |number| GarbageRow {
-            object: ObjectId {
+        let row = |number| {
+            let object = ObjectId {
                 shard: ShardId(1),
                 epoch: Epoch(1),
                 number,
-            },
-            not_before_ms: 5,
-            again: false,
+            };
+            GarbageRow::new(object, 5)
         };
         let mut tx = store.begin();
         condemn(tx.as_mut(), 0, &row(7));
