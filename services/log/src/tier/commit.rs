@@ -39,7 +39,7 @@ impl From<TransactError<CommitError>> for CommitError {
     }
 }
 
-type Run<T> = Result<T, TransactError<CommitError>>;
+pub(super) type Run<T> = Result<T, TransactError<CommitError>>;
 
 /// Writes the intent. Idempotent.
 pub(crate) async fn intend(
@@ -57,6 +57,23 @@ pub(crate) async fn intend(
         .boxed()
     })
     .await?;
+    Ok(())
+}
+
+/// Clears the intent of an object that becomes part of the log in this transaction.
+///
+/// T1: one that the collector cleared must not be committed, since the object may be gone; `lenient` is the mutation that does.
+pub(super) async fn take_intent(
+    tx: &mut dyn Transaction,
+    object: ObjectId,
+    lenient: bool,
+) -> Run<()> {
+    let pending = PendingKey(object);
+    let intent = keys::get(tx, &pending, Mode::Serializable).await?;
+    if intent.is_none() && !lenient {
+        return Err(TransactError::Refused(CommitError::Changed));
+    }
+    keys::clear(tx, &pending);
     Ok(())
 }
 
@@ -96,13 +113,7 @@ async fn advance_in(
         return Err(TransactError::Refused(CommitError::Changed));
     }
     if let Some(Level0 { end, row }) = segment {
-        let pending = PendingKey(row.object);
-        // T1: an intent that the collector cleared must not be committed: the object may be gone.
-        let intent = keys::get(tx, &pending, Mode::Serializable).await?;
-        if intent.is_none() && !lenient {
-            return Err(TransactError::Refused(CommitError::Changed));
-        }
-        keys::clear(tx, &pending);
+        take_intent(tx, row.object, lenient).await?;
         let shard = ownership.shard;
         keys::put(tx, &Level0Key { shard, end }, &row);
     }
@@ -141,12 +152,10 @@ async fn name_state_in(
     // A state beyond what is tiered would count frames that a rebuild cannot give back.
     let covered = tier.unwrap_or_default().tiered_lsn >= new.lsn;
     let newer = stored.is_none_or(|stored| stored.lsn < new.lsn);
-    let pending = PendingKey(new.object);
-    let intent = keys::get(tx, &pending, Mode::Serializable).await?;
-    if !covered || !newer || intent.is_none() {
+    if !covered || !newer {
         return Err(TransactError::Refused(CommitError::Changed));
     }
-    keys::clear(tx, &pending);
+    take_intent(tx, new.object, false).await?;
     keys::put(tx, &key, &new);
     if let Some(StateRow { object, .. }) = stored {
         condemn(tx, 0, &GarbageRow::new(object, not_before_ms));

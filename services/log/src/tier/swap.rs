@@ -8,12 +8,10 @@ use tidemark_meta::keys::cold1::Level1Key;
 use tidemark_meta::{Mode, TransactError, Transaction, keys, transact};
 use tidemark_types::{ObjectId, Ownership, PartitionId};
 
-use super::commit::CommitError;
+use super::commit::{CommitError, Run, take_intent};
 use super::rows::{Level0, Level1};
 use crate::Mutation;
 use crate::env::Env;
-
-type Run<T> = Result<T, TransactError<CommitError>>;
 
 /// What becomes of a partition's rows.
 #[derive(Clone, Copy, Debug)]
@@ -79,13 +77,7 @@ async fn swap_in(
     }
     let is_new = |id: &ObjectId| !swap.gone.iter().any(|gone| object(gone) == Some(*id));
     if let Some(id) = object(&new).filter(is_new) {
-        let pending = PendingKey(id);
-        // T1: an intent that the collector cleared must not be committed: the object may be gone.
-        let intent = keys::get(tx, &pending, Mode::Serializable).await?;
-        if intent.is_none() && !lenient {
-            return Err(TransactError::Refused(CommitError::Changed));
-        }
-        keys::clear(tx, &pending);
+        take_intent(tx, id, lenient).await?;
     }
     keys::put(tx, &key(&new), &new.row);
     Ok(())
@@ -139,12 +131,10 @@ async fn squeeze_in(
     if left == 0 && keys::get(tx, &key(&new), Mode::Serializable).await? == Some(new.row) {
         return Ok(());
     }
-    let pending = PendingKey(new.row.object);
-    let intent = keys::get(tx, &pending, Mode::Serializable).await?;
-    if (left < gone.len() || intent.is_none()) && !lenient {
+    if left < gone.len() && !lenient {
         return Err(TransactError::Refused(CommitError::Changed));
     }
-    keys::clear(tx, &pending);
+    take_intent(tx, new.row.object, lenient).await?;
     keys::put(tx, &key(&new), &new.row);
     Ok(())
 }
