@@ -1,6 +1,7 @@
 //! What every part of the log is given.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidemark_lease::Leases;
 use tidemark_meta::MetaStore;
@@ -29,4 +30,17 @@ pub(crate) struct Env {
     pub(crate) meta: Arc<dyn MetaStore>,
     /// Absent: nothing is tiered.
     pub(crate) tier: Option<Arc<Tier>>,
+}
+
+impl Env {
+    /// Some time below `most`, by chance.
+    pub(crate) fn chance(&self, most: Duration) -> Duration {
+        let most_ms = u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
+        Duration::from_millis(self.entropy.below(most_ms.max(1)))
+    }
+
+    /// Sleeps for `least`, and by chance up to `more` beyond it: what all shards do once in a while is not done by all at once.
+    pub(crate) async fn pause(&self, least: Duration, more: Duration) {
+        self.clock.sleep(least + self.chance(more)).await;
+    }
 }

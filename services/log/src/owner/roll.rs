@@ -115,7 +115,7 @@ impl Owner {
             }
             Err(error @ (RollError::NotRolled(_) | RollError::TooFewNodes { .. })) => {
                 tracing::info!(shard = %self.shard.id, "{error}");
-                let jitter = Duration::from_millis(self.env.entropy.below(1_000));
+                let jitter = self.env.chance(Duration::from_secs(1));
                 self.roll_not_before = self.env.clock.now() + RETRY + jitter;
                 if self.stuck.is_some() {
                     self.start_roll(RETRY + jitter);

@@ -3,7 +3,6 @@
 //! Every process may run it: each step is conditional on the row it rests on, and deleting twice is harmless.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use tidemark_blob::{BlobError, BlobErrorKind, Remedy};
@@ -52,9 +51,7 @@ pub(crate) async fn run(env: Arc<Env>, tier: Arc<Tier>, stop: CancellationToken)
     let period = tier.config.collect_period;
     let work = async {
         loop {
-            let jitter_ms = u64::try_from(period.as_millis() / 4).unwrap_or(u64::MAX);
-            let jitter = Duration::from_millis(env.entropy.below(jitter_ms.max(1)));
-            env.clock.sleep(period + jitter).await;
+            env.pause(period, period / 4).await;
             if let Err(error) = round(&env, &tier).await {
                 tracing::info!("collect again: {error}");
             }

@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tidemark_topics::{Topic, Topics};
 use tidemark_types::{Offset, PartitionId, TopicId};
@@ -41,9 +40,7 @@ pub(crate) async fn run(
     let work = async {
         let mut looked: Option<(u64, Instant)> = None;
         loop {
-            let jitter_ms = u64::try_from(period.as_millis() / 10).unwrap_or(u64::MAX);
-            let jitter = Duration::from_millis(env.entropy.below(jitter_ms.max(1)));
-            env.clock.sleep(period + jitter).await;
+            env.pause(period, period / 10).await;
             let (now, changes) = (env.clock.now(), shard.cold.changes());
             // Without a change only time makes something due, and topics' configurations do.
             if looked.is_some_and(|(seen, at)| seen == changes && now < at + IDLE * period) {

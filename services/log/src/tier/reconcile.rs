@@ -80,7 +80,7 @@ pub(crate) async fn run(
     let look = (period / 16).clamp(LOOK.0, LOOK.1);
     let work = async {
         loop {
-            env.clock.sleep(look + chance(&env, look / 4)).await;
+            env.pause(look, look / 4).await;
             let Ok(ownership) = shard.ownership() else {
                 continue;
             };
@@ -98,12 +98,6 @@ pub(crate) async fn run(
         () = stop.cancelled() => {}
         () = work => {}
     }
-}
-
-/// Some time below `most`.
-fn chance(env: &Env, most: Duration) -> Duration {
-    let most_ms = u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
-    Duration::from_millis(env.entropy.below(most_ms.max(1)))
 }
 
 /// Wall time so far ahead.
@@ -127,7 +121,7 @@ async fn round(
     let latest = ahead(env, period + period / 4);
     let Some(row) = stored.filter(|row| row.due_ms <= latest) else {
         let row = ReconcileRow {
-            due_ms: ahead(env, chance(env, period)),
+            due_ms: ahead(env, env.chance(period)),
             prefix: 0,
         };
         return note(env, ownership, row).await;
@@ -146,7 +140,7 @@ async fn round(
     drop(turn);
     count(&tier.counters.reconciles);
     let row = ReconcileRow {
-        due_ms: ahead(env, period + chance(env, period / 8)),
+        due_ms: ahead(env, period + env.chance(period / 8)),
         prefix: 0,
     };
     note(env, ownership, row).await
@@ -162,7 +156,7 @@ async fn list(
 ) -> Result<(), ReconcileError> {
     let mut list = List::prefix(prefix_of(shard.id, folder));
     loop {
-        env.clock.sleep(PAUSE + chance(env, PAUSE)).await;
+        env.pause(PAUSE, PAUSE).await;
         let page = tier.objects.store().list(list.clone()).await?;
         count(&tier.counters.reconcile_lists);
         let mut unnamed: BTreeSet<ObjectId> = BTreeSet::new();

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tidemark_topics::{Topic, TopicError, Topics};
 use tidemark_types::{Offset, Ownership, PartitionId, TopicId};
@@ -47,9 +46,7 @@ pub(crate) async fn run(
     let period = tier.config.retention_period;
     let work = async {
         loop {
-            let jitter_ms = u64::try_from(period.as_millis() / 10).unwrap_or(u64::MAX);
-            let jitter = Duration::from_millis(env.entropy.below(jitter_ms.max(1)));
-            env.clock.sleep(period + jitter).await;
+            env.pause(period, period / 10).await;
             let Ok(ownership) = shard.ownership() else {
                 continue;
             };
