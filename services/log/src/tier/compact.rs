@@ -154,5 +154,5 @@ async fn sweep(job: Job<'_>) -> Result<(), CompactError> {
         let view = job.shard.view(id);
         view.is_some_and(|view| end <= view.state.read().log_start)
     };
-    condemn_passed(job.env, job.tier, job.shard, job.ownership, is_deleted).await
+    condemn_passed(job, is_deleted).await
 }

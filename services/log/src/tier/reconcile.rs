@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use super::Tier;
 use super::commit::CONDEMN_MAX;
 use super::counters::{add, count};
+use super::job::Job;
 use super::named::strike_named;
 use super::objects::{object_of, prefix_of};
 use super::retain::not_before;
@@ -84,7 +85,13 @@ pub(crate) async fn run(
             let Ok(ownership) = shard.ownership() else {
                 continue;
             };
-            match round(&env, &tier, &shard, ownership).await {
+            let job = Job {
+                env: &env,
+                tier: &tier,
+                shard: &shard,
+                ownership,
+            };
+            match round(job).await {
                 Ok(()) | Err(ReconcileError::NotOwner(_)) => {}
                 Err(error) => {
                     count(&tier.counters.reconcile_failures);
@@ -107,12 +114,13 @@ fn ahead(env: &Env, by: Duration) -> i64 {
 }
 
 /// Lists what is due, if anything is.
-async fn round(
-    env: &Env,
-    tier: &Tier,
-    shard: &Shard,
-    ownership: Ownership,
-) -> Result<(), ReconcileError> {
+async fn round(job: Job<'_>) -> Result<(), ReconcileError> {
+    let Job {
+        env,
+        tier,
+        ownership,
+        ..
+    } = job;
     let period = tier.config.reconcile_period;
     let mut tx = env.meta.begin();
     let stored = keys::get(tx.as_mut(), &ReconcileKey(ownership.shard), Mode::Snapshot).await?;
@@ -135,7 +143,7 @@ async fn round(
             note(env, ownership, ReconcileRow { prefix, ..row }).await?;
         }
         let folder = u8::try_from(prefix).expect("there are 256");
-        list(env, tier, shard, ownership, folder).await?;
+        list(job, folder).await?;
     }
     drop(turn);
     count(&tier.counters.reconciles);
@@ -147,13 +155,13 @@ async fn round(
 }
 
 /// Looks at all objects of a prefix.
-async fn list(
-    env: &Env,
-    tier: &Tier,
-    shard: &Shard,
-    ownership: Ownership,
-    folder: u8,
-) -> Result<(), ReconcileError> {
+async fn list(job: Job<'_>, folder: u8) -> Result<(), ReconcileError> {
+    let Job {
+        env,
+        tier,
+        shard,
+        ownership,
+    } = job;
     let mut list = List::prefix(prefix_of(shard.id, folder));
     loop {
         env.pause(PAUSE, PAUSE).await;

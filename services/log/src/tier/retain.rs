@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidemark_topics::{Topic, TopicError, Topics};
-use tidemark_types::{Offset, Ownership, PartitionId, TopicId};
+use tidemark_types::{Offset, PartitionId, TopicId};
 use tokio_util::sync::CancellationToken;
 
 use super::Tier;
 use super::commit::{CONDEMN_MAX, CommitError, remove};
 use super::counters::add;
+use super::job::Job;
 use super::objects::ObjectError;
 use super::rows::{Level0, Level1, Rows};
 use super::swap::remove_own;
@@ -50,7 +51,13 @@ pub(crate) async fn run(
             let Ok(ownership) = shard.ownership() else {
                 continue;
             };
-            if let Err(error) = round(&env, &tier, &topics, &shard, ownership).await {
+            let job = Job {
+                env: &env,
+                tier: &tier,
+                shard: &shard,
+                ownership,
+            };
+            if let Err(error) = round(job, &topics).await {
                 tracing::info!(shard = %shard.id, "retain again: {error}");
             }
         }
@@ -141,13 +148,13 @@ async fn pieces(tier: &Tier, rows: &Rows) -> Result<Vec<Piece>, ObjectError> {
     Ok(pieces)
 }
 
-async fn round(
-    env: &Env,
-    tier: &Tier,
-    topics: &Topics,
-    shard: &Shard,
-    ownership: Ownership,
-) -> Result<(), RetainError> {
+async fn round(job: Job<'_>, topics: &Topics) -> Result<(), RetainError> {
+    let Job {
+        env,
+        tier,
+        shard,
+        ownership,
+    } = job;
     let rows = shard.cold.rows();
     if rows.segments.is_empty() && rows.level1.is_empty() {
         return Ok(());
@@ -173,7 +180,7 @@ async fn round(
     let starts: Vec<_> = moved.map(|(id, fate)| (*id, fate.start)).collect();
     // The rows of the partitions first: a reader must not be sent to what is condemned.
     raise(env, shard, ownership, &starts).await?;
-    condemn_dead(env, tier, shard, ownership, &rows, &fates).await
+    condemn_dead(job, &rows, &fates).await
 }
 
 async fn fates(
@@ -215,13 +222,16 @@ async fn fates(
 
 /// Takes out the objects of which nothing can be read any more.
 async fn condemn_dead(
-    env: &Env,
-    tier: &Tier,
-    shard: &Shard,
-    ownership: Ownership,
+    job: Job<'_>,
     rows: &Rows,
     fates: &BTreeMap<PartitionId, Fate>,
 ) -> Result<(), RetainError> {
+    let Job {
+        env,
+        tier,
+        shard,
+        ownership,
+    } = job;
     let is_dead = |partition: PartitionId, end: Offset| {
         let fate = fates.get(&partition);
         fate.is_some_and(|fate| fate.is_dead(end))
@@ -236,17 +246,20 @@ async fn condemn_dead(
         }
         add(&tier.counters.objects_condemned, some.len() as u64);
     }
-    condemn_passed(env, tier, shard, ownership, is_dead).await
+    condemn_passed(job, is_dead).await
 }
 
 /// Takes out the objects of all partitions of which every part is dead or lies in an object of its partition.
 pub(super) async fn condemn_passed<E: From<ObjectError> + From<CommitError>>(
-    env: &Env,
-    tier: &Tier,
-    shard: &Shard,
-    ownership: Ownership,
+    job: Job<'_>,
     is_dead: impl Fn(PartitionId, Offset) -> bool,
 ) -> Result<(), E> {
+    let Job {
+        env,
+        tier,
+        shard,
+        ownership,
+    } = job;
     let rows = shard.cold.rows();
     let mut dead: Vec<Level0> = Vec::new();
     for segment in &rows.segments {
