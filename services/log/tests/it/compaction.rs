@@ -676,3 +676,50 @@ async fn a_compacted_log_outlives_its_disks() {
         audit_own(&world).await;
     }
 }
+
+/// Compaction left nothing of a partition, and what came behind was on the disks alone: offsets below where it got to are never
+/// given again.
+#[tokio::test(start_paused = true)]
+async fn a_rebuild_goes_on_behind_what_compaction_took_away() {
+    let mut world = world(82, |_| {});
+    let p = world.start().await;
+    let compact = [
+        ("cleanup.policy", "compact"),
+        ("min.cleanable.dirty.ratio", "0"),
+        ("delete.retention.ms", "1000"),
+    ];
+    let topic = p.topic_with("c", 1, &compact).await;
+    let shard = topic.partition(P0).unwrap().shard;
+    updates(&world, &p, &topic, 20, 3).await;
+    let gone: Vec<Put> = (0..20).map(|key| (key, None)).collect();
+    put(&p, &topic, now(&world), &gone).await;
+    let (end, _) = find(&p, &topic, OffsetSpec::Latest).await;
+    p.stop().await;
+    // What holds the end of the log is not compacted: one more record comes, which is never tiered.
+    let p = world.start().await;
+    let topic = p.find("c").await;
+    put(&p, &topic, now(&world), &[(77, Some("lost".to_owned()))]).await;
+    pause(120).await;
+    let own = level1(&world, shard).await;
+    assert!(own.iter().all(|(_, row)| row.object.is_none()), "{own:?}");
+    assert_eq!(own.last().unwrap().0.end, Offset(end));
+    assert_eq!(tiered(&world, shard).await.rows, []);
+    let mut tx = world.store.begin();
+    keys::clear(tx.as_mut(), &StateKey(shard));
+    tx.commit().await.unwrap();
+    world.wipe();
+    world.give_up().await;
+
+    let p = world.start().await;
+    let topic = p.find("c").await;
+    assert_eq!(find(&p, &topic, OffsetSpec::Latest).await.0, end);
+    let next = put(&p, &topic, now(&world), &[(1, Some("new".to_owned()))]).await;
+    assert_eq!(next, end);
+    let records = read(&p, &topic, 0).await;
+    assert_eq!(
+        records.iter().map(|r| r.offset.0).collect::<Vec<_>>(),
+        [end]
+    );
+    audit_own(&world).await;
+    p.stop().await;
+}
