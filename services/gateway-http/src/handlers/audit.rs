@@ -87,6 +87,8 @@ pub(crate) struct Totals {
     changed: u64,
     /// Shards that changed too fast for their coverage to be checked.
     unchecked: u64,
+    /// Gaps and overlaps that were found and have no line: of each shard the first 1,000 have.
+    omitted: u64,
 }
 
 impl From<AuditTotals> for Totals {
@@ -97,6 +99,7 @@ impl From<AuditTotals> for Totals {
             passing: totals.passing,
             changed: totals.changed,
             unchecked: totals.unchecked,
+            omitted: totals.omitted,
         }
     }
 }

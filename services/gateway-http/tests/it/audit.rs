@@ -42,6 +42,7 @@ async fn a_line_per_finding_and_the_last_says_it_is_done() {
     assert_eq!(lines[0]["own"], false);
     assert!(lines[0]["repair"].as_str().unwrap().contains("delete it"));
     assert_eq!(lines[1]["kind"], "done");
+    assert_eq!(lines[1]["omitted"], 0);
     assert_eq!(lines.len(), 2, "{lines:?}");
 }
 

@@ -80,6 +80,8 @@ pub struct AuditTotals {
     pub changed: u64,
     /// Shards whose rows changed too fast for their coverage to be checked; their objects were.
     pub unchecked: u64,
+    /// Gaps and overlaps that were found and not told: of each shard the first 1,000 are.
+    pub omitted: u64,
 }
 
 /// What an audit tells while it goes on.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tidemark_blob::{BlobKey, BlobStore, Put};
 use tidemark_log::{Audit, AuditError, AuditOptions, audit};
+use tidemark_meta::keys::cold1::{Level1Key, Level1Row};
 use tidemark_meta::{MetaStore, keys};
 use tidemark_topics::{Topic, TopicRef};
 use tidemark_types::Offset;
@@ -132,6 +133,42 @@ async fn one_at_a_time_and_it_stops_when_nobody_listens() {
     assert!(found.is_sound(), "{found:?}");
     let least = Duration::from_millis(found.totals.bytes) - Duration::from_secs(20);
     assert!(took > least, "{took:?} for {} bytes", found.totals.bytes);
+}
+
+/// Of a shard with more gaps than are told, the totals say how many were left out.
+#[tokio::test(start_paused = true)]
+async fn what_is_found_and_not_told_is_counted() {
+    let world = World::tiered(4);
+    let p = world.start().await;
+    let topic = p.topic("t", 1).await;
+    p.stop().await;
+    let (shard, partition) = (topic.partition(P0).unwrap().shard, topic.partition_id(P0));
+    for gaps in [999, 1_000, 1_205] {
+        let mut tx = world.store.begin();
+        // Every other offset is in no row.
+        for base in (0..gaps).map(|i| 2 * i + 1) {
+            let end = Offset(base + 1);
+            let key = Level1Key {
+                shard,
+                partition,
+                end,
+            };
+            let row = Level1Row {
+                base: Offset(base),
+                object: None,
+                clean: end,
+                horizon_ms: None,
+            };
+            keys::put(tx.as_mut(), &key, &row);
+        }
+        tx.commit().await.unwrap();
+        let objects = &world.cold.as_ref().unwrap().objects;
+        let found = audit(&world.store, objects, &world.clock, i64::MAX).await;
+        let found = found.unwrap();
+        let told = found.uncovered.len() as u64;
+        assert_eq!(told, gaps.min(1_000).unsigned_abs());
+        assert_eq!(told + found.totals.omitted, gaps.unsigned_abs());
+    }
 }
 
 /// Everything that changes rows and objects at once, with next to no grace: nothing of it is a finding.

@@ -188,6 +188,12 @@ fn notes(found: &Fsck) -> Vec<String> {
     notes.extend(bad.map(|o| with(format!("object {}: {}", o.key, o.why), o.repair())));
     let uncovered = cold.uncovered.iter();
     notes.extend(uncovered.map(|u| with(format!("shard {}: {}", u.shard, u.why), u.repair())));
+    if cold.totals.omitted > 0 {
+        let more = cold.totals.omitted;
+        notes.push(format!(
+            "{more} more gaps and overlaps like these are left out: of each shard the first 1,000 are told"
+        ));
+    }
     notes.extend(cold.orphans.iter().map(|o| {
         let (key, bytes) = (&o.key, o.bytes);
         let what = format!("object {key} of {bytes} bytes is named by nothing");
@@ -246,6 +252,7 @@ fn cold(found: &Audit) -> Value {
         "passing": totals.passing,
         "changed": totals.changed,
         "unchecked": totals.unchecked,
+        "omitted": totals.omitted,
         "bad": bad.collect::<Vec<_>>(),
         "uncovered": uncovered.collect::<Vec<_>>(),
         "orphans": orphans.collect::<Vec<_>>(),

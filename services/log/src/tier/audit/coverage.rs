@@ -17,14 +17,15 @@ use crate::tier::rows::{self, Level0, Rows, every};
 
 /// Rows are read again when they changed under the check, so often.
 const TRIES: usize = 5;
-/// Findings of one shard at the most.
+/// Findings of one shard that are told; the others are counted.
 const FOUND_MAX: usize = 1_000;
 
 /// Checks a shard and gives the rows it went by.
 pub(super) async fn check(auditor: &mut Auditor<'_>, shard: ShardId) -> Result<Rows, AuditError> {
     for _ in 1..TRIES {
         let (rows, found) = look(auditor, shard).await?;
-        if let Some(found) = found {
+        if let Some((found, omitted)) = found {
+            auditor.totals.omitted += omitted;
             for uncovered in found {
                 auditor.found(Finding::Uncovered(uncovered)).await?;
             }
@@ -35,24 +36,26 @@ pub(super) async fn check(auditor: &mut Auditor<'_>, shard: ShardId) -> Result<R
     Ok(view(auditor.meta, shard).await?.0)
 }
 
-/// The rows of one moment, and what is wrong with them; `None` when some of their objects are gone since.
+/// The rows of one moment, and what is wrong with them: the first findings, and how many more. `None` when some of their
+/// objects are gone since.
 async fn look(
     auditor: &mut Auditor<'_>,
     shard: ShardId,
-) -> Result<(Rows, Option<Vec<Uncovered>>), AuditError> {
+) -> Result<(Rows, Option<(Vec<Uncovered>, u64)>), AuditError> {
     let (rows, extents) = view(auditor.meta, shard).await?;
     let mut pass = Pass {
         auditor,
         shard,
         ends: BTreeMap::new(),
         found: Vec::new(),
+        omitted: 0,
     };
     pass.journal(&extents, rows.tiered);
     pass.state(&rows);
     pass.level1(&rows).await?;
     let stayed = pass.level0(&rows).await?;
     pass.committed();
-    let found = pass.found;
+    let found = (pass.found, pass.omitted);
     Ok((rows, stayed.then_some(found)))
 }
 
@@ -82,6 +85,7 @@ struct Pass<'a, 'r> {
     /// Where what was seen of each partition ends.
     ends: BTreeMap<PartitionId, Offset>,
     found: Vec<Uncovered>,
+    omitted: u64,
 }
 
 impl Pass<'_, '_> {
@@ -219,6 +223,8 @@ impl Pass<'_, '_> {
         let shard = self.shard;
         if self.found.len() < FOUND_MAX {
             self.found.push(Uncovered { shard, why });
+        } else {
+            self.omitted += 1;
         }
     }
 }

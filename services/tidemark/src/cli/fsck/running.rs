@@ -58,6 +58,7 @@ struct Totals {
     passing: u64,
     changed: u64,
     unchecked: u64,
+    omitted: u64,
 }
 
 impl From<StartError> for CliError {
@@ -170,6 +171,7 @@ impl From<Totals> for AuditTotals {
             passing: totals.passing,
             changed: totals.changed,
             unchecked: totals.unchecked,
+            omitted: totals.omitted,
         }
     }
 }
