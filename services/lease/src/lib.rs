@@ -53,6 +53,7 @@ mod release;
 mod roll;
 mod seal;
 mod settle;
+mod stateless;
 mod take;
 mod unclean;
 mod walk;

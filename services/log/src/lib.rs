@@ -72,7 +72,7 @@ pub use room::Room;
 pub use status::{LogStatus, ShardState, ShardStatus};
 pub use tier::audit::{
     Audit, AuditError, AuditEvent, AuditOptions, AuditRun, AuditTotals, BadObject, Finding, Orphan,
-    Uncovered, audit, orphans_before,
+    Uncovered, audit, audit_state, orphans_before,
 };
 pub use tier::config::TierConfig;
 pub use tier::counters::TierCounters;

@@ -29,7 +29,7 @@ pub use fsck::{
     fsck_beside,
 };
 pub use rebuild::DiskGone;
-pub use repair::unclean_seal;
+pub use repair::{StateGivenUp, give_up_state, unclean_seal};
 
 /// Why a role did not start. Messages start with the verb and name the file, address or setting.
 #[derive(Debug, thiserror::Error)]

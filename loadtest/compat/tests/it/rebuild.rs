@@ -4,8 +4,9 @@
     reason = "it takes the disk away and looks what is there"
 )]
 
-use std::path::Path;
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 use tidemark_compat::{Server, get, release_binary};
@@ -114,6 +115,84 @@ fn what_a_killed_service_had_not_tiered_is_named_before_it_is_given_up() {
     produce(&server, 100, 1);
     let after = records(&server);
     assert_eq!((after.len(), &after[..100]), (101, &before[..100]));
+}
+
+/// Every file under a folder.
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => files(&path, found),
+            false => found.push(path),
+        }
+    }
+}
+
+#[test]
+fn a_lost_state_object_is_done_without_when_that_is_said() {
+    let data = tempfile::tempdir().unwrap();
+    let mut server = Server::start(data.path(), &["--log-shards", "1"]);
+    server.create_topic("kept", 3);
+    produce(&server, 0, 100);
+    let before = records(&server);
+    assert!(server.terminate().success());
+    drop(server);
+    let give_up = |consent: &[&str]| {
+        Command::new(release_binary())
+            .args(["unclean-seal", "0", "--without-state", "--node-data-dir"])
+            .arg(data.path())
+            .args(consent)
+            .output()
+            .unwrap()
+    };
+    let refused = give_up(&["--accept-loss"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && said.contains("there and whole"),
+        "{said}"
+    );
+
+    let mut objects = Vec::new();
+    files(&data.path().join("objects"), &mut objects);
+    objects.retain(|file| std::fs::read(file).unwrap().starts_with(b"tidemkS0"));
+    assert_eq!(objects.len(), 1, "{objects:?}");
+    std::fs::remove_file(&objects[0]).unwrap();
+    end_of_disk(data.path());
+    let mut closed = Command::new(release_binary())
+        .args(["serve", "--rebuild", "--kafka-listen", "127.0.0.1:0"])
+        .args([
+            "--log-shards",
+            "1",
+            "--http-listen",
+            "127.0.0.1:0",
+            "--node-data-dir",
+        ])
+        .arg(data.path())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let log = BufReader::new(closed.stderr.take().unwrap());
+    let told = log
+        .lines()
+        .map(Result::unwrap)
+        .find(|line| line.contains("--without-state"));
+    assert!(told.is_some(), "it says how to go on");
+    closed.kill().unwrap();
+    closed.wait().unwrap();
+
+    let refused = give_up(&[]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && said.contains("needs_consent"),
+        "{said}"
+    );
+    let given_up = give_up(&["--accept-loss"]);
+    let said = String::from_utf8_lossy(&given_up.stderr).into_owned();
+    assert!(given_up.status.success(), "{said}");
+    let server = Server::start(data.path(), &["--log-shards", "1"]);
+    assert_eq!(records(&server), before);
+    produce(&server, 100, 10);
+    assert_eq!(records(&server).len(), 110);
 }
 
 #[test]

@@ -30,6 +30,7 @@ use tidemark_blob::{BadKey, BlobError, BlobStore};
 use tidemark_meta::keys::Key;
 use tidemark_meta::keys::cold::{GarbageKey, PendingKey};
 use tidemark_meta::keys::shard::ShardKey;
+use tidemark_meta::keys::state::StateRow;
 use tidemark_meta::{MetaError, MetaStore, Mode, keys};
 use tidemark_runtime::Clock;
 use tidemark_types::{Coded, ErrorCode, Offset, PartitionId, ShardId};
@@ -38,6 +39,8 @@ use tokio::sync::mpsc;
 pub use self::finding::{Audit, BadObject, Finding, Orphan, Uncovered};
 use self::pace::Pace;
 pub use self::run::AuditRun;
+use super::objects::object_key;
+use super::state;
 
 /// Bytes of one read of an object, unless a single block is larger.
 const READ_BYTES: u32 = 4 << 20;
@@ -229,6 +232,25 @@ async fn shards(meta: &dyn MetaStore) -> Result<Vec<ShardId>, MetaError> {
         };
         range.begin = keys::behind(last);
     }
+}
+
+/// What is wrong with the state object that `row` names, if anything. It is read again before it counts as bad.
+///
+/// # Errors
+/// [`AuditError`]: the object store did not answer.
+pub async fn audit_state(
+    blob: &dyn BlobStore,
+    row: &StateRow,
+) -> Result<Option<String>, AuditError> {
+    let key = object_key(row.object)?;
+    let mut why = None;
+    for _ in 0..READS {
+        why = state::verify(blob, &key, row).await?;
+        if why.is_none() {
+            break;
+        }
+    }
+    Ok(why)
 }
 
 /// Counts rows.

@@ -12,7 +12,8 @@
 //!
 //! # Consistency
 //! Only an operator's word leads here: some extent's row must say that its frames were given up (`serve --rebuild`,
-//! `unclean-seal`). A shard whose retained extents hold no checkpoint although part of its log was tiered stays closed
+//! `unclean-seal`). A state object that cannot be read is part of what an operator gives up or restores (`unclean-seal
+//! --without-state`): without one, headers say what they can of all that is tiered. A shard whose retained extents hold no checkpoint although part of its log was tiered stays closed
 //! otherwise, since a retained one always has (J1).
 //!
 //! # Crash consistency
@@ -58,6 +59,11 @@ pub(crate) enum RebuildError {
     /// An object cannot be read.
     #[error("rebuild: {0}")]
     Object(#[from] ObjectError),
+    /// The state object is gone or damaged.
+    #[error(
+        "rebuild: {0}: restore this state object from a copy, or go on without it with `unclean-seal --without-state`"
+    )]
+    State(ObjectError),
     /// A batch does not decode.
     #[error("rebuild: {0}")]
     Decode(#[from] DecodeError),
@@ -67,13 +73,15 @@ impl RebuildError {
     /// Waiting does not mend it.
     pub(crate) const fn is_damage(&self) -> bool {
         match self {
-            Self::NotGivenUp(_) | Self::NoObjectStore(_) | Self::Decode(_) => true,
-            Self::Object(error) => {
-                matches!(error, ObjectError::Gone(_) | ObjectError::Damaged { .. })
-            }
+            Self::NotGivenUp(_) | Self::NoObjectStore(_) | Self::Decode(_) | Self::State(_) => true,
+            Self::Object(error) => is_lost(error),
             Self::Meta(_) => false,
         }
     }
+}
+
+const fn is_lost(error: &ObjectError) -> bool {
+    matches!(error, ObjectError::Gone(_) | ObjectError::Damaged { .. })
 }
 
 /// The state of a shard none of whose extents can be replayed: nothing, or what the object store holds.
@@ -96,7 +104,13 @@ pub(crate) async fn rebuild(
         return Err(RebuildError::NoObjectStore(shard.id));
     };
     let state = match &rows.state {
-        Some(row) => state::read(&tier.objects, row).await?,
+        Some(row) => {
+            let read = state::read(&tier.objects, row).await;
+            read.map_err(|error| match is_lost(&error) {
+                true => RebuildError::State(error),
+                false => error.into(),
+            })?
+        }
         None => CommittedState::default(),
     };
     walk(env, shard, tier, &rows, state).await

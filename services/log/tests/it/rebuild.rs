@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidemark_lease::silent_nodes;
+use tidemark_lease::{TakeError, silent_nodes};
 use tidemark_log::{AppendError, AppendOptions, ShardState};
 use tidemark_meta::keys::extent::{ExtentKey, ExtentRow};
-use tidemark_meta::keys::state::StateKey;
+use tidemark_meta::keys::state::{StateKey, StateRow};
 use tidemark_meta::{MetaStore, Mode, keys};
 use tidemark_runtime::Tasks;
 use tidemark_topics::Topic;
@@ -365,6 +365,70 @@ async fn a_damaged_state_object_keeps_the_shard_closed() {
     p.log.serving().await;
     assert_eq!(p.read_all(&topic, P0, 0).await.len(), 40);
     assert_ne!(state(&world, shard).await.unwrap().lsn, Lsn(0));
+}
+
+/// Nothing restores the state object: an operator gives it up, and headers say what they can.
+#[tokio::test(start_paused = true)]
+async fn a_state_object_that_is_given_up_is_done_without() {
+    let mut world = World::tiered(94);
+    let p = world.start().await;
+    let topic = p.topic("t", 1).await;
+    for batch in 0..4 {
+        send(&p, &topic, 2 * batch).await.unwrap();
+    }
+    fill(&p, &topic, 0, 20).await;
+    let acked = p.append(&topic, &["last"]).await.unwrap();
+    let before = bytes(&p, &topic, P0).await;
+    let shard = topic.partition(P0).unwrap().shard;
+    p.stop().await;
+    let objects = world.cold.as_ref().unwrap().objects.clone();
+    let row = state(&world, shard).await.unwrap();
+    let name = format!("/{}", row.object);
+    let held = objects.snapshot();
+    let (key, stored) = held
+        .iter()
+        .find(|(k, _)| k.as_str().ends_with(&name))
+        .unwrap();
+    let whole = tidemark_log::audit_state(&objects, &row).await.unwrap();
+    assert_eq!(whole, None);
+    assert!(objects.rot(key, stored.len() / 2, 0x04));
+    let wrong = tidemark_log::audit_state(&objects, &row).await.unwrap();
+    assert!(wrong.is_some());
+    world.wipe();
+    world.give_up().await;
+    let p = world.start_unready().await;
+    let why = closed(&p).await;
+    assert!(why.contains("unclean-seal --without-state"), "{why}");
+    p.stop().await;
+
+    let leases = world.leases(&Tasks::new()).await;
+    let now_ms = world.clock.wall_ms();
+    let other = StateRow {
+        lsn: row.lsn.next(),
+        ..row
+    };
+    let refused = leases.give_up_state(shard, other, now_ms).await;
+    assert!(matches!(refused, Err(TakeError::Lost(_))), "{refused:?}");
+    assert_eq!(state(&world, shard).await, Some(row));
+    let garbage = tiered(&world, shard).await.garbage;
+    world.store.plan(tidemark_meta::faulty::Fault::LostReply);
+    leases.give_up_state(shard, row, now_ms).await.unwrap();
+    assert_eq!(state(&world, shard).await, None);
+    assert_eq!(tiered(&world, shard).await.garbage, garbage + 1);
+
+    let p = world.start().await;
+    let topic = p.find("t").await;
+    assert_eq!(bytes(&p, &topic, P0).await, before);
+    assert_eq!(send(&p, &topic, 6).await, Ok((6, true)));
+    assert_eq!(send(&p, &topic, 8).await, Ok((49, false)));
+    let next = p.append(&topic, &["next"]).await.unwrap();
+    assert!(next.leader_epoch > acked.leader_epoch, "K6");
+    audit(&world).await;
+    pause(3_000).await;
+    assert!(!objects.snapshot().contains_key(key), "it is collected");
+    p.stop().await;
+    assert!(state(&world, shard).await.unwrap().lsn > row.lsn);
+    audit(&world).await;
 }
 
 /// States are few: one per extent with data and per stop, none for a shard that rests, and one is kept.

@@ -16,6 +16,10 @@ pub(super) struct UncleanSealArgs {
     /// Accept that the records in the damaged range are lost.
     #[arg(long)]
     accept_loss: bool,
+    /// Instead, go on without the shard's state object, which is gone or damaged, when the disks are gone too and the shard
+    /// stays closed for it. Sequences of producers whose records were deleted since, and idempotency keys, are forgotten.
+    #[arg(long)]
+    without_state: bool,
 }
 
 /// Seals a damaged shard of a stopped service without the damaged range.
@@ -24,6 +28,14 @@ pub(super) fn unclean_seal(
     matches: Option<&ArgMatches>,
     out: Output,
 ) -> Result<(), CliError> {
+    if !args.accept_loss && args.without_state {
+        return Err(CliError::local(
+            "needs_consent",
+            format!("go on without the state object of shard {}", args.shard),
+            "what only it knows of producers is lost for good",
+            "Restore the object from a copy if you can. Otherwise stop the service and repeat with --accept-loss.",
+        ));
+    }
     if !args.accept_loss {
         return Err(CliError::local(
             "needs_consent",
@@ -33,10 +45,14 @@ pub(super) fn unclean_seal(
         ));
     }
     let settings = settings::load(matches)?.settings;
+    let doing = match args.without_state {
+        true => "go on without the state object of shard",
+        false => "seal shard",
+    };
     let failed = |cause: String| {
         CliError::local(
             "unclean_seal",
-            format!("seal shard {}", args.shard),
+            format!("{doing} {}", args.shard),
             cause,
             "Stop the service first; its log names the damaged shards.",
         )
@@ -45,6 +61,18 @@ pub(super) fn unclean_seal(
         .worker_threads(1)
         .enable_all()
         .build()?;
+    if args.without_state {
+        let given_up = runtime
+            .block_on(roles::give_up_state(&settings, ShardId(args.shard)))
+            .map_err(|e| failed(e.to_string()))?;
+        let (object, lsn) = (given_up.row.object.to_string(), given_up.row.lsn.0);
+        let text = format!(
+            "shard {} goes on without its state object {object} of lsn {lsn}: {}",
+            args.shard, given_up.why
+        );
+        let state = json!({ "object": object, "lsn": lsn, "why": given_up.why });
+        return out.done(&json!({ "shard": args.shard, "state": state }), &text);
+    }
     let sealed = runtime
         .block_on(roles::unclean_seal(&settings, ShardId(args.shard)))
         .map_err(|e| failed(e.to_string()))?;
