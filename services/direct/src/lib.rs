@@ -26,7 +26,7 @@ pub const READ_BYTES_MIN: usize = 64 << 10;
 pub struct Gather(Mutex<Vec<u8>>);
 
 /// The part of `bytes` that begins at a multiple of [`ALIGN`].
-fn aligned_from(bytes: &[u8]) -> usize {
+fn aligned_from<T>(bytes: &[T]) -> usize {
     bytes.as_ptr().align_offset(ALIGN)
 }
 
@@ -63,12 +63,16 @@ pub fn read_at(file: &File, offset: u64, len: usize) -> io::Result<Bytes> {
     let start = offset / ALIGN as u64 * ALIGN as u64;
     let skip = usize::try_from(offset - start).expect("less than a block");
     let bytes = (skip + len).next_multiple_of(ALIGN);
-    let mut memory = vec![0; bytes + ALIGN];
-    let from = aligned_from(&memory);
+    let mut memory: Vec<u8> = Vec::with_capacity(bytes + ALIGN);
+    let from = aligned_from(memory.spare_capacity_mut());
+    memory.resize(from, 0);
     let mut have = 0;
     while have < bytes {
-        let room = &mut memory[from + have..from + bytes];
-        let read = retry(|| rustix::io::pread(file, &mut *room, start + have as u64))?;
+        let room = &mut memory.spare_capacity_mut()[have..bytes];
+        let read = retry(|| {
+            let read = rustix::io::pread(file, &mut *room, start + have as u64)?;
+            Ok(read.0.len())
+        })?;
         let before = have;
         have += read;
         if read == 0 || start + have as u64 >= file.metadata()?.len() {
@@ -79,6 +83,14 @@ pub fn read_at(file: &File, offset: u64, len: usize) -> io::Result<Bytes> {
         if have == before {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+    }
+    #[expect(
+        unsafe_code,
+        reason = "zeros that are overwritten at once cost a fifth of such a read's CPU time"
+    )]
+    // SAFETY: the reads wrote the first `have` bytes of what was spare, which is within the capacity.
+    unsafe {
+        memory.set_len(from + have);
     }
     let end = have.min(skip + len);
     Ok(Bytes::from(memory).slice(from + skip.min(end)..from + end))

@@ -4,19 +4,23 @@
 //! A read sees the durable state of one moment and never passes the end it was given (J6). A segment may be
 //! recycled while it is read: every block names its segment and every frame its address, so what another life
 //! of the file left there is refused, never returned.
-
-use std::io;
+//!
+//! # Read amplification
+//! Blocks hold frames of every shard that was written to at the time. Where most is of other extents and blocks are large,
+//! only their heads and the extent's own frames are read; else reading on through all of it is cheapest.
 
 use bytes::Bytes;
 use tidemark_journal::{ExtentId, Frame, ReadFrames, ReplicaError, read_memory_bytes_max};
 use tidemark_types::Lsn;
 
-use crate::format::{EntryKind, Position};
+use crate::format::{Entry, EntryKind, Position};
 use crate::view::{Durable, SegmentFile, View};
-use crate::window::{Window, frame};
+use crate::window::{Block, Window, frame};
 
 const CHUNK_BYTES_MIN: usize = 64 << 10;
 const CHUNK_BYTES_MAX: usize = 1 << 20;
+/// Between blocks from this size on what is not wanted is left out; smaller ones cost less to read than to pass over.
+const SPARSE_BLOCK_BYTES_MIN: u32 = 128 << 10;
 /// What aligning a read's memory may take beside it, bytes.
 const READ_SLACK_BYTES: usize = 8192;
 
@@ -37,6 +41,8 @@ struct Stop {
     at: Position,
     segment: SegmentFile,
     end: Lsn,
+    /// The extent's frames are at least half of what is there.
+    dense: bool,
 }
 
 impl View {
@@ -91,6 +97,7 @@ impl View {
                 },
                 segment: segment.clone(),
                 end: piece.end.min(end),
+                dense: piece.is_dense(),
             });
         }
         Ok(ReadPlan {
@@ -202,22 +209,19 @@ impl ReadPlan {
         let chunk = self.bytes_max.saturating_add(8192);
         let chunk = chunk.clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX);
         let mut window = Window::new(&*stop.segment.file, chunk);
+        window.expect(stop.dense);
         let mut at = stop.at;
         while out.next < stop.end {
             let found = window.block(self.secret, at);
             let block = found
                 .map_err(|e| self.bad(stop, out.next, at.offset, 4096, &e))?
                 .ok_or_else(|| self.bad(stop, out.next, at.offset, 4096, &"no intact block"))?;
-            for (entry, offset) in block.bodies() {
-                let wanted = entry.kind == EntryKind::Frame
-                    && entry.extent == self.extent
-                    && entry.lsn >= out.next
-                    && entry.lsn < self.end;
-                if !wanted {
-                    continue;
-                }
+            let bodies = self.wanted(&block, out.next);
+            window.expect(stop.dense || block.header.block_bytes < SPARSE_BLOCK_BYTES_MIN);
+            for (i, &(entry, offset)) in bodies.iter().enumerate() {
                 let bytes = entry.bytes as usize;
-                if !out.frames.is_empty() && out.bytes + bytes > self.bytes_max {
+                let room = self.bytes_max.saturating_sub(out.bytes);
+                if !out.frames.is_empty() && bytes > room {
                     return Ok(false);
                 }
                 let bad = |e: &dyn std::fmt::Display| {
@@ -226,8 +230,10 @@ impl ReadPlan {
                 if entry.lsn != out.next {
                     return Err(bad(&format!("lsn {} comes next", entry.lsn)));
                 }
-                let body: io::Result<Bytes> = window.body(entry, offset);
-                let frame = frame(entry, &body.map_err(|e| bad(&e))?).map_err(|e| bad(&e))?;
+                let run = window.get(offset, run_bytes(&bodies[i..], room));
+                let run: Bytes = run.map_err(|e| bad(&e))?;
+                let body = run.slice(..run.len().min(bytes));
+                let frame = frame(entry, &body).map_err(|e| bad(&e))?;
                 let (base, memory) = window.memory();
                 let from = Position {
                     segment: stop.at.segment,
@@ -238,6 +244,16 @@ impl ReadPlan {
             at.offset += u64::from(block.header.block_bytes);
         }
         Ok(true)
+    }
+
+    /// The frames of a block that are read, each with the offset of its body.
+    fn wanted<'a>(&self, block: &'a Block, next: Lsn) -> Vec<(&'a Entry, u64)> {
+        let ours = |entry: &Entry| {
+            entry.kind == EntryKind::Frame
+                && entry.extent == self.extent
+                && (next..self.end).contains(&entry.lsn)
+        };
+        block.bodies().filter(|(entry, _)| ours(entry)).collect()
     }
 
     fn bad(
@@ -255,4 +271,19 @@ impl ReadPlan {
             format!("{name} bytes {offset}..{end}: {why}"),
         )
     }
+}
+
+/// Bytes of the first body and of those that follow it without a gap, as many as `room` allows.
+fn run_bytes(bodies: &[(&Entry, u64)], room: usize) -> usize {
+    let mut bytes = 0;
+    let mut end = None;
+    for &(entry, offset) in bodies {
+        let with = bytes + entry.bytes as usize;
+        if end.is_some_and(|end| end != offset || with > room) {
+            break;
+        }
+        bytes = with;
+        end = Some(offset + u64::from(entry.bytes));
+    }
+    bytes
 }

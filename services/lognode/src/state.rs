@@ -91,6 +91,15 @@ pub(crate) struct Point {
     pub(crate) offset: u64,
 }
 
+impl Piece {
+    /// Whether at least half of what the segment holds between the piece's ends are its frames, as far as the index knows.
+    pub(crate) fn is_dense(&self) -> bool {
+        let first = self.points.first().map_or(0, |p| p.offset);
+        let last = self.points.last().map_or(0, |p| p.offset);
+        self.bytes.saturating_mul(2) >= last - first
+    }
+}
+
 impl Extent {
     pub(crate) fn opened(first: Lsn, opened: Epoch) -> Self {
         Self {

@@ -12,11 +12,16 @@ use crate::format::{
     crc32c,
 };
 
+/// Holds a block's header and a table of a hundred entries: small enough for the page cache, where the next reader finds it.
+const HEAD_BYTES: usize = 4096;
+
 /// A sliding buffer over one segment file.
 #[derive(Debug)]
 pub(crate) struct Window<'a> {
     file: &'a dyn DiskFile,
     chunk_bytes: usize,
+    /// What a read takes at least: a chunk, or less where most of what follows is not wanted.
+    ahead_bytes: usize,
     base: u64,
     bytes: Bytes,
 }
@@ -26,9 +31,15 @@ impl<'a> Window<'a> {
         Self {
             file,
             chunk_bytes,
+            ahead_bytes: chunk_bytes,
             base: 0,
             bytes: Bytes::new(),
         }
+    }
+
+    /// Whether the next reads take whole chunks (`dense`), or little more than what is asked for.
+    pub(crate) fn expect(&mut self, dense: bool) {
+        self.ahead_bytes = if dense { self.chunk_bytes } else { HEAD_BYTES };
     }
 
     /// What the slices handed out since the last read hold: where it begins in the file, and its bytes.
@@ -41,7 +52,7 @@ impl<'a> Window<'a> {
         let held = self.base + self.bytes.len() as u64;
         let len = self.bounded(offset, len)?;
         if offset < self.base || offset.saturating_add(len as u64) > held {
-            self.bytes = self.file.read_at(offset, len.max(self.chunk_bytes))?;
+            self.bytes = self.file.read_at(offset, len.max(self.ahead_bytes))?;
             self.base = offset;
         }
         let from = usize::try_from(offset - self.base).expect("inside the chunk");
