@@ -4,8 +4,15 @@
 //! ones took, and its latency counts from then. A server that stalls for a second is charged that second by every
 //! record that was due meanwhile (no coordinated omission).
 
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
+use tokio::net::unix::pipe;
 use tokio::time::Instant;
 
 /// A producer's schedule.
@@ -40,6 +47,50 @@ impl Pace {
     }
 }
 
+/// Wakes at a moment, to the system's precision. The runtime's own timers go by whole milliseconds, which is more than an
+/// ack takes: a schedule kept by them would measure them.
+#[derive(Debug)]
+pub struct Alarm {
+    timer: OwnedFd,
+    /// The same one, which reads like a pipe.
+    rung: pipe::Receiver,
+}
+
+impl Alarm {
+    /// A timer of the system; must be called inside a runtime.
+    ///
+    /// # Errors
+    /// When the system gives none.
+    pub fn new() -> io::Result<Self> {
+        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        let rung = pipe::Receiver::from_owned_fd_unchecked(timer.try_clone()?)?;
+        Ok(Self { timer, rung })
+    }
+
+    /// Waits until `due`, seen from `now`. May be given up and asked again.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub async fn until(&self, due: Instant, now: Instant) -> io::Result<()> {
+        let left = due.saturating_duration_since(now);
+        let once = Itimerspec {
+            it_interval: Timespec::default(),
+            // All zeros would disarm it.
+            it_value: Timespec::try_from(left.max(Duration::from_nanos(1)))
+                .map_err(io::Error::other)?,
+        };
+        timerfd_settime(self.timer.as_fd(), TimerfdTimerFlags::empty(), &once)?;
+        loop {
+            self.rung.readable().await?;
+            match self.rung.try_read(&mut [0; 8]) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                other => return other.map(drop),
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,5 +110,29 @@ mod tests {
         let second = Pace::new(start, Some(1000.0), 1, 2);
         assert_eq!(second.due(0), Some(start + Duration::from_millis(1)));
         assert_eq!(Pace::new(start, None, 1, 2).due(7), None);
+    }
+
+    #[tokio::test]
+    async fn an_alarm_that_was_given_up_rings_at_its_next_time_only() {
+        let clock = tidemark_runtime::Clock::system();
+        let alarm = Alarm::new().unwrap();
+        let start = clock.now();
+        let soon = start + Duration::from_millis(1);
+        tokio::select! {
+            biased;
+            () = async { alarm.until(start + Duration::from_secs(3600), start).await.unwrap() } => panic!("too early"),
+            () = tokio::time::sleep_until(soon) => {}
+        }
+        // It has rung, unheard.
+        let armed = alarm.until(soon, start);
+        tokio::select! {
+            biased;
+            _ = armed => {}
+            () = std::future::ready(()) => {}
+        }
+        let now = clock.now();
+        let due = now + Duration::from_millis(2);
+        alarm.until(due, now).await.unwrap();
+        assert!(clock.now() >= due);
     }
 }

@@ -19,7 +19,7 @@ use super::pending::{Batch, Gathering, Identity, PRODUCE_VERSION, encode};
 use crate::LoadError;
 use crate::layout::Slot;
 use crate::measure::{Flow, Meter};
-use crate::pace::Pace;
+use crate::pace::{Alarm, Pace};
 use crate::scenario::{Codec, Produce};
 use crate::shared::Shared;
 use crate::source::{Source, Until};
@@ -63,6 +63,8 @@ pub struct Producer {
     ready: VecDeque<Batch>,
     retry: Vec<Batch>,
     why_retry: String,
+    /// What wakes an open loop, where the system has such a timer.
+    alarm: Option<Alarm>,
 }
 
 impl Producer {
@@ -85,6 +87,7 @@ impl Producer {
         };
         let mut producer = Self::new(shared, settings, codec, number, source);
         (producer.leaders, producer.identity) = (leaders, identity);
+        producer.alarm = Alarm::new().ok();
         for node in producer.leaders.nodes.clone().into_keys() {
             producer.connect(node).await?;
         }
@@ -110,6 +113,7 @@ impl Producer {
             ready: VecDeque::new(),
             retry: Vec::new(),
             why_retry: String::new(),
+            alarm: None,
         }
     }
 
@@ -136,10 +140,12 @@ impl Producer {
                 return Ok(());
             }
             let wake = self.wake(now);
+            let alarm = self.alarm.as_ref();
+            let alarm = alarm.filter(|_| self.source.due().is_some());
             tokio::select! {
                 biased;
                 Some(arrived) = self.arrived.recv() => self.on_arrived(arrived)?,
-                () = tokio::time::sleep_until(wake) => {}
+                () = sleep_until(alarm, wake, now) => {}
             }
         }
     }
@@ -368,6 +374,16 @@ impl Producer {
         };
         self.nodes.insert(node, node_state);
     }
+}
+
+/// By the alarm where there is one, else to the millisecond.
+async fn sleep_until(alarm: Option<&Alarm>, wake: Instant, now: Instant) {
+    if let Some(alarm) = alarm
+        && alarm.until(wake, now).await.is_ok()
+    {
+        return;
+    }
+    tokio::time::sleep_until(wake).await;
 }
 
 /// A client of the bootstrap address.
