@@ -53,7 +53,7 @@ impl Default for LogConfig {
     fn default() -> Self {
         Self {
             shards: limits::SHARDS_DEFAULT,
-            tail_cache_bytes: 64 << 20,
+            tail_cache_bytes: 32 << 20,
             cold_cache_bytes: 32 << 20,
             // An index of a full extent of 1 KiB batches takes about 12 MB, one of 128 KiB batches 100 kB.
             index_cache_bytes: 32 << 20,

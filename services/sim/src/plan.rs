@@ -87,6 +87,7 @@ impl Cold {
                 compaction_period: ms(250, 4),
                 compaction_memory_bytes: 1 << 20,
                 merge_objects: (2 + usize::try_from(below(3)).unwrap_or(0), 8),
+                squeeze_objects: (2, 8),
                 merge_partition_bytes: 1 << (6 + below(6)),
                 clean_bytes: 1 << 10,
                 clean_wait: ms(1_000, 3),
@@ -187,6 +188,7 @@ impl Plan {
                 grace: 2 * period,
                 compaction_period: period,
                 merge_objects: (2, 4),
+                squeeze_objects: (2, 4),
                 merge_partition_bytes: 128,
                 clean_bytes: 256,
                 ..cold.tier.clone()

@@ -138,7 +138,7 @@ settings! {
         /// Shards of a new service; fixed once the service has data.
         shards: u32 = tidemark_types::limits::SHARDS_DEFAULT;
         /// Memory for recent batches, shared by all partitions.
-        tail_cache: ByteCount = ByteCount::mib(64);
+        tail_cache: ByteCount = ByteCount::mib(32);
         /// An extent rolls at this size.
         roll_size: ByteCount = ByteCount(tidemark_types::limits::EXTENT_ROLL_BYTES);
         /// An extent that has data rolls at this age.
@@ -155,8 +155,10 @@ settings! {
     cold: ColdSettings {
         /// Whether it does; without it the log is as large as the write-ahead log may be.
         enabled: bool = true;
-        /// An object closes at this size.
-        object_size: ByteCount = ByteCount::mib(64);
+        /// An object closes at this size. Up to 16 MiB with its index it is one request to S3, larger ones go in parts.
+        object_size: ByteCount = ByteCount::mib(15);
+        /// Memory of objects on their way to the store, all shards together: with more of it more of them are put at once, and one at the least.
+        upload_memory: ByteCount = ByteCount::mib(32);
         /// Memory for parts of objects that were read.
         read_cache: ByteCount = ByteCount::mib(64);
         /// A partition's own object, which compaction makes of those of all partitions, closes at this size.

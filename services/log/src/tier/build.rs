@@ -11,8 +11,9 @@ use crate::head::Head;
 use crate::index::ReadableExtent;
 use crate::owner::prefixes;
 
-/// Bytes of one read from the journal.
-const READ_BYTES: usize = 1 << 20;
+/// Bytes of one read from the journal. Each begins at a mark up to 4 MiB before what it is for, and passes what other shards
+/// wrote between: long ones do so rarely.
+const READ_BYTES: u64 = 8 << 20;
 
 /// Why an object could not be gathered.
 #[derive(Debug, thiserror::Error)]
@@ -53,10 +54,12 @@ pub(crate) async fn gather(
         let sealed = next.extent.first;
         let mut lsn = extent.extent.first.max(from);
         while lsn < extent.end() {
-            if builder.bytes() >= bytes {
+            let missing = bytes.saturating_sub(builder.bytes());
+            if missing == 0 {
                 return Ok(Some(Gathered { builder, end }));
             }
-            let frames = reader.read(&extent.extent, lsn, extent.end(), READ_BYTES);
+            let some = usize::try_from(missing.min(READ_BYTES)).expect("at most READ_BYTES");
+            let frames = reader.read(&extent.extent, lsn, extent.end(), some);
             for frame in frames.await? {
                 lsn = frame.lsn.next();
                 push(&mut builder, &frame, &keep)?;

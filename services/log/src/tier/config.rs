@@ -5,8 +5,8 @@ use std::time::Duration;
 /// Settings of the cold part of a log. All sizes in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TierConfig {
-    /// An object closes once its batches take this many bytes. One PUT (or a multipart upload) and three small
-    /// transactions each: at 64 MiB a GiB costs 16 of them.
+    /// An object closes once its batches take this many bytes. With its index it is to stay within one PUT (16 MiB): larger
+    /// ones are sent in parts, which costs as many requests and two more, and all of it is in memory until it was put.
     pub object_bytes: u64,
     /// Objects gathered at once, by all shards: each keeps its batches in memory until its put is answered.
     pub gatherers_max: usize,
@@ -32,8 +32,10 @@ pub struct TierConfig {
     pub compaction_period: Duration,
     /// What one run of compaction takes for keys and for bytes on their way, beside the object it makes. One run at a time.
     pub compaction_memory_bytes: usize,
-    /// Objects of all partitions that one run rewrites at the least, and at the most.
+    /// Objects of all partitions that one run rewrites into partitions' own ones at the least, and at the most.
     pub merge_objects: (usize, usize),
+    /// Small neighbours of which one run makes one object of all partitions at the least, and at the most.
+    pub squeeze_objects: (usize, usize),
     /// A run needs this many bytes per partition in it, on average: it bounds the objects, and with them the PUTs, per byte.
     pub merge_partition_bytes: u64,
     /// `cleanup.policy=compact` waits for this many bytes that were not compacted, so that small partitions do not cost an
@@ -52,7 +54,7 @@ pub struct TierConfig {
 impl Default for TierConfig {
     fn default() -> Self {
         Self {
-            object_bytes: 64 << 20,
+            object_bytes: 15 << 20,
             gatherers_max: 2,
             index_cache_bytes: 32 << 20,
             chunk_cache_bytes: 64 << 20,
@@ -64,7 +66,9 @@ impl Default for TierConfig {
             segment_bytes: 64 << 20,
             compaction_period: Duration::from_secs(15),
             compaction_memory_bytes: 128 << 20,
-            merge_objects: (8, 64),
+            // From half a GiB on, as much as an extent holds.
+            merge_objects: (32, 256),
+            squeeze_objects: (8, 64),
             merge_partition_bytes: 1 << 20,
             clean_bytes: 1 << 20,
             clean_wait: Duration::from_secs(60 * 60),

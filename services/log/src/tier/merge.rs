@@ -10,7 +10,7 @@
 //! next one, which leaves out what is covered.
 //!
 //! # Bounds
-//! With `n` segments of `b` bytes, `p` partitions and windows of `w` bytes a run costs at most `b/w + 2n` GETs and
+//! With `n` segments of `b` bytes, `p` partitions and windows of `w` bytes a run costs at most `2b/w + 3n` GETs and
 //! `b/segment_bytes + p` PUTs; `p ≤ b/merge_partition_bytes`, or there is no run. Every byte is rewritten once.
 
 use tidemark_types::{Offset, PartitionId};
@@ -18,6 +18,8 @@ use tidemark_types::{Offset, PartitionId};
 use super::draft::{CompactError, Draft};
 use super::inventory::{Inventory, Loose, log_start};
 use super::job::Job;
+use super::objects::ObjectError;
+use super::rows::Level0;
 use super::stream::Stream;
 use crate::Mutation;
 
@@ -41,21 +43,28 @@ pub(crate) async fn merge(job: Job<'_>) -> Result<bool, CompactError> {
     if found.partitions.is_empty() || bytes / (found.partitions.len() as u64) < needed {
         return Ok(false);
     }
-    let window = window(job, found.segments.len());
-    let mut streams = Vec::with_capacity(found.segments.len());
-    for (segment, _) in &found.segments {
-        streams.push(Stream::open(objects, segment.into(), window).await?);
-    }
+    let segments = found.segments.iter().map(|(segment, _)| segment);
+    let mut streams = open(job, segments).await?;
     for (partition, loose) in &found.partitions {
         rewrite(job, &mut streams, *partition, loose).await?;
     }
     Ok(true)
 }
 
-/// Bytes of one GET when so many objects are read side by side.
-pub(super) fn window(job: Job<'_>, objects: usize) -> u64 {
-    let window = job.tier.config.compaction_memory_bytes / objects.max(1);
-    window.clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX) as u64
+/// Streams over objects to be read side by side.
+pub(super) async fn open<'a>(
+    job: Job<'_>,
+    segments: impl ExactSizeIterator<Item = &'a Level0>,
+) -> Result<Vec<Stream>, ObjectError> {
+    let memory = job.tier.config.compaction_memory_bytes;
+    let window = |bytes: usize| bytes.clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX) as u64;
+    let (each, large) = (window(memory / segments.len().max(1)), window(memory / 4));
+    let mut streams = Vec::with_capacity(segments.len());
+    for segment in segments {
+        let stream = Stream::open(&job.tier.objects, segment.into(), each).await?;
+        streams.push(stream.by_large(large));
+    }
+    Ok(streams)
 }
 
 async fn rewrite(

@@ -19,10 +19,9 @@ use super::counters::{add, count};
 use super::draft::{CompactError, give_up_if_failed};
 use super::inventory::log_start;
 use super::job::Job;
-use super::merge::window;
+use super::merge::open;
 use super::retain::not_before;
 use super::rows::{Level0, Rows};
-use super::stream::Stream;
 use super::swap;
 
 /// Rewrites the oldest run of small objects. Answers whether there was one.
@@ -30,7 +29,7 @@ pub(crate) async fn squeeze(job: Job<'_>) -> Result<bool, CompactError> {
     let rows = job.shard.cold.rows();
     let sizes: Vec<u64> = rows.segments.iter().map(|s| s.row.bytes).collect();
     let config = &job.tier.config;
-    let Some(run) = pick(&sizes, config.object_bytes, config.merge_objects) else {
+    let Some(run) = pick(&sizes, config.object_bytes, config.squeeze_objects) else {
         return Ok(false);
     };
     let gone = &rows.segments[run];
@@ -78,11 +77,9 @@ async fn rewrite(
         shard,
         ownership,
     } = job;
-    let mut streams = Vec::with_capacity(gone.len());
+    let mut streams = open(job, gone.iter()).await?;
     let mut partitions: BTreeSet<PartitionId> = BTreeSet::new();
     for segment in gone {
-        let window = window(job, gone.len());
-        streams.push(Stream::open(&tier.objects, segment.into(), window).await?);
         let index = tier.objects.index(segment).await?;
         partitions.extend(index.partitions().map(|part| part.id()));
     }

@@ -181,6 +181,7 @@ async fn nothing_is_found_beside_everything_that_changes_the_log() {
     config.retention_period = Duration::from_secs(3);
     config.collect_period = Duration::from_secs(1);
     config.merge_objects = (2, 4);
+    config.squeeze_objects = (2, 4);
     config.merge_partition_bytes = 1_000;
     config.clean_bytes = 1;
     config.grace = Duration::from_millis(500);

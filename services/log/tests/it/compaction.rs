@@ -23,6 +23,7 @@ fn world(seed: u64, change: impl FnOnce(&mut TierConfig)) -> World {
     cold.config.segment_bytes = 20_000;
     cold.config.compaction_period = Duration::from_secs(5);
     cold.config.merge_objects = (2, 4);
+    cold.config.squeeze_objects = (2, 4);
     cold.config.merge_partition_bytes = 1_000;
     cold.config.clean_bytes = 1;
     change(&mut cold.config);
@@ -198,6 +199,7 @@ async fn readers_go_on_from_own_objects_to_hot_extents() {
     let world = world(45, |config| {
         config.segment_bytes = 1_000_000;
         config.merge_objects = (12, 40);
+        config.squeeze_objects = (12, 40);
     });
     let p = world.start().await;
     let topic = p.topic("t", 1).await;

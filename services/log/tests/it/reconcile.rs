@@ -110,6 +110,7 @@ async fn what_is_on_its_way_is_never_taken_for_forgotten() {
         config.segment_bytes = 20_000;
         config.compaction_period = Duration::from_secs(2);
         config.merge_objects = (2, 4);
+        config.squeeze_objects = (2, 4);
         config.merge_partition_bytes = 1_000;
         config.grace = Duration::from_secs(5);
         config.second_delete = Duration::from_secs(20);

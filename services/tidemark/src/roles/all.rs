@@ -222,10 +222,18 @@ async fn start_log(
     })
 }
 
+/// Objects on their way at once, however small they are: each keeps a thread or a few connections busy.
+const UPLOADS_MAX: usize = 64;
+
 fn tier_config(settings: &Settings) -> TierConfig {
     let cold = &settings.cold;
+    let object_bytes = cold.object_size.0.clamp(1 << 20, 1 << 30);
+    let uploads = cold.upload_memory.0 / object_bytes;
     TierConfig {
-        object_bytes: cold.object_size.0.clamp(1 << 20, 1 << 30),
+        object_bytes,
+        gatherers_max: usize::try_from(uploads)
+            .unwrap_or(usize::MAX)
+            .clamp(1, UPLOADS_MAX),
         chunk_cache_bytes: cold.read_cache.0,
         segment_bytes: cold.segment_size.0.clamp(1 << 16, 1 << 30),
         compaction_period: cold.compaction_period.0,
