@@ -22,26 +22,29 @@ use crate::producers::{Producer, Producers, Remembered};
 use crate::state::{CommittedState, EPOCHS_PER_PARTITION_MAX, Keyed, Keys, PartitionState};
 
 const VERSION: u8 = 1;
+/// Of a part: version, its number, and how many partitions.
+const PART_HEADER_BYTES: usize = 9;
+const PART_COUNT: std::ops::Range<usize> = 5..PART_HEADER_BYTES;
 /// Smallest encoded partition, producer and key: bounds what a count may allocate.
 const PARTITION_BYTES_MIN: usize = 38;
 
-/// Encodes the committed state as frames to append in order; a part is closed once it has `part_bytes`.
-pub(crate) fn encode(state: &CommittedState, part_bytes: usize) -> Vec<FrameBody> {
-    let mut writer = PartWriter::new(part_bytes);
+/// The committed state as frames to append in order; a part is closed once it has `part_bytes`. Each frame is made when it
+/// is asked for, so that the checkpoint of many partitions is never in memory as a whole.
+pub(crate) fn frames(state: &CommittedState, part_bytes: usize) -> Frames<'_> {
     let sorted = state.sorted();
-    for (id, partition) in &sorted {
-        writer.add(*id, partition);
+    Frames {
+        appended_ms: state.appended_ms,
+        all: sorted.len() as u64,
+        partitions: sorted.into_iter(),
+        part_bytes,
+        parts: 0,
+        digest: Some(new_digest()),
     }
-    writer.close();
-    let mut end = BytesMut::with_capacity(29);
-    end.put_u8(VERSION);
-    end.put_u32(count_u32(writer.frames.len()));
-    end.put_i64(state.appended_ms);
-    end.put_u64(sorted.len() as u64);
-    end.put_u64(writer.digest.finalize());
-    let mut frames = writer.frames;
-    frames.push(body(FrameKind::CheckpointEnd, end.freeze()));
-    frames
+}
+
+/// All of [`frames`] at once.
+pub(crate) fn encode(state: &CommittedState, part_bytes: usize) -> Vec<FrameBody> {
+    frames(state, part_bytes).collect()
 }
 
 fn body(kind: FrameKind, head: Bytes) -> FrameBody {
@@ -56,52 +59,59 @@ fn count_u32(n: usize) -> u32 {
     u32::try_from(n).expect("bounded by the shard's state")
 }
 
-struct PartWriter {
+/// A checkpoint's frames, one after the other.
+pub(crate) struct Frames<'a> {
+    appended_ms: i64,
+    all: u64,
+    partitions: std::vec::IntoIter<(PartitionId, &'a PartitionState)>,
     part_bytes: usize,
-    frames: Vec<FrameBody>,
-    digest: crc_fast::Digest,
-    open: BytesMut,
-    partitions: usize,
-}
-
-impl PartWriter {
-    fn new(part_bytes: usize) -> Self {
-        Self {
-            part_bytes,
-            frames: Vec::new(),
-            digest: new_digest(),
-            open: BytesMut::new(),
-            partitions: 0,
-        }
-    }
+    parts: u32,
+    /// Gone once the end was given.
+    digest: Option<crc_fast::Digest>,
 }
 
 fn new_digest() -> crc_fast::Digest {
     crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme)
 }
 
-impl PartWriter {
-    fn add(&mut self, id: PartitionId, partition: &PartitionState) {
-        encode_partition(&mut self.open, id, partition);
-        self.partitions += 1;
-        if self.open.len() >= self.part_bytes {
-            self.close();
-        }
-    }
+impl Iterator for Frames<'_> {
+    type Item = FrameBody;
 
-    fn close(&mut self) {
-        if self.partitions == 0 {
-            return;
+    fn next(&mut self) -> Option<FrameBody> {
+        if self.partitions.len() == 0 {
+            return self.end();
         }
-        let mut head = BytesMut::with_capacity(9 + self.open.len());
+        let mut head = BytesMut::with_capacity(PART_HEADER_BYTES);
         head.put_u8(VERSION);
-        head.put_u32(count_u32(self.frames.len()));
-        head.put_u32(count_u32(self.partitions));
-        head.put_slice(&self.open);
-        self.open.clear();
-        self.partitions = 0;
-        self.digest.update(&head);
-        self.frames.push(body(FrameKind::Checkpoint, head.freeze()));
+        head.put_u32(self.parts);
+        head.put_u32(0);
+        let mut count = 0u32;
+        while head.len() < PART_HEADER_BYTES + self.part_bytes || count == 0 {
+            let Some((id, partition)) = self.partitions.next() else {
+                break;
+            };
+            encode_partition(&mut head, id, partition);
+            count += 1;
+        }
+        head[PART_COUNT].copy_from_slice(&count.to_be_bytes());
+        self.parts += 1;
+        if let Some(digest) = &mut self.digest {
+            digest.update(&head);
+        }
+        Some(body(FrameKind::Checkpoint, head.freeze()))
+    }
+}
+
+impl Frames<'_> {
+    fn end(&mut self) -> Option<FrameBody> {
+        let digest = self.digest.take()?;
+        let mut end = BytesMut::with_capacity(29);
+        end.put_u8(VERSION);
+        end.put_u32(self.parts);
+        end.put_i64(self.appended_ms);
+        end.put_u64(self.all);
+        end.put_u64(digest.finalize());
+        Some(body(FrameKind::CheckpointEnd, end.freeze()))
     }
 }
 

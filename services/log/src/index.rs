@@ -51,6 +51,10 @@ impl Sparse {
         }
         self.step = self.step.max(STEP_BYTES);
         self.next_at = at + self.step;
+        if self.marks.len() == self.marks.capacity() {
+            // From one on: most of many partitions have a single mark.
+            self.marks.reserve_exact(self.marks.len().max(1));
+        }
         self.marks.push(mark);
     }
 

@@ -130,6 +130,8 @@ impl PartitionState {
             batch.partition,
             batch.leader_epoch
         );
+        // Exactly: few partitions see a second one.
+        self.epochs.reserve_exact(1);
         self.epochs.push((batch.leader_epoch, batch.base_offset));
         if self.epochs.len() > EPOCHS_PER_PARTITION_MAX {
             // K6: dropping the second merges it into the first, whose end rises, which is harmless.

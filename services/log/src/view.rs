@@ -118,9 +118,13 @@ impl View {
         );
         shown.high_watermark = batch.end;
         if shown.epochs.last() != committed.epochs.last() {
-            shown.epochs.clone_from(&committed.epochs);
+            shown.epochs = committed.epochs.clone();
         }
         shown.max_timestamp = committed.max_timestamp;
+        if shown.tail.capacity() == 0 {
+            // A partition that is written to seldom holds one batch, and there are many of those.
+            shown.tail.reserve_exact(1);
+        }
         shown.tail.push_back(batch);
     }
 

@@ -15,6 +15,7 @@ use crate::Mutation;
 use crate::checkpoint;
 use crate::index::{Index, ReadableExtent};
 use crate::maps::What;
+use crate::state::CommittedState;
 use crate::tier::pressure::Level;
 
 /// The LSN of a frame that no writer has: above every committed end.
@@ -163,7 +164,10 @@ impl Owner {
     /// Appends the checkpoint and everything in flight to the extent just opened.
     async fn resend(&mut self) -> Result<(), WriterEnd> {
         let mut end = Lsn(0);
-        for body in self.checkpoint() {
+        // J12: the committed state, never the sequenced one.
+        let sequenced = self.speculative();
+        let state = sequenced.as_ref().unwrap_or(&self.state);
+        for body in checkpoint::frames(state, self.env.config.checkpoint_part_bytes) {
             end = append_waiting(&self.writer, body).await?.next();
         }
         self.checkpoint_end = Some(end);
@@ -184,15 +188,12 @@ impl Owner {
         self.data_bytes = self.writer.bytes().saturating_sub(self.checkpoint_bytes);
     }
 
-    /// J12: the committed state, never the sequenced one.
-    fn checkpoint(&self) -> Vec<FrameBody> {
-        let part_bytes = self.env.config.checkpoint_part_bytes;
-        if self.env.config.breaks(Mutation::SpeculativeCheckpoint) {
-            let mut sequenced = self.state.clone();
-            self.pending.iter().for_each(|p| sequenced.apply(&p.head));
-            return checkpoint::encode(&sequenced, part_bytes);
-        }
-        checkpoint::encode(&self.state, part_bytes)
+    /// The sequenced state: only when J12 is broken on purpose.
+    fn speculative(&self) -> Option<CommittedState> {
+        let broken = self.env.config.breaks(Mutation::SpeculativeCheckpoint);
+        let mut sequenced = broken.then(|| self.state.clone())?;
+        self.pending.iter().for_each(|p| sequenced.apply(&p.head));
+        Some(sequenced)
     }
 
     fn commit_below(&mut self, end: Lsn) {

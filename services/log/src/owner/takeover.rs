@@ -34,7 +34,7 @@ use crate::view::View;
 use crate::{starts, tier};
 
 /// Bytes of one read of the replay.
-const READ_BYTES: usize = 4 << 20;
+const READ_BYTES: usize = 1 << 20;
 
 /// Why a takeover did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -254,7 +254,7 @@ async fn write_checkpoint(
     part_bytes: usize,
 ) -> Result<Lsn, WriterEnd> {
     let mut end = writer.extent().first;
-    for body in checkpoint::encode(state, part_bytes) {
+    for body in checkpoint::frames(state, part_bytes) {
         end = append_waiting(writer, body).await?.next();
     }
     writer.wait_committed(end).await?;
