@@ -143,7 +143,8 @@ where
         unanswered: AtomicUsize::new(0),
         gone: CancellationToken::new(),
     };
-    let reading = async {
+    // Pinned where they are made: a future that is moved into another one has its size in it twice.
+    let mut reading = std::pin::pin!(async {
         let end = tokio::select! {
             biased;
             () = conn.peer.stop.cancelled() => End::Asked,
@@ -154,9 +155,8 @@ where
         };
         conn.line.close();
         end
-    };
-    let writing = conn.write(writer);
-    tokio::pin!(reading, writing);
+    });
+    let mut writing = std::pin::pin!(conn.write(writer));
     tokio::select! {
         biased;
         // First, so that what it reads is seen by the writing half at once, without another turn of the task.
@@ -309,10 +309,19 @@ impl Conn {
     }
 
     /// Serves a request; `None` when it only waits and its wait is over.
-    async fn serve(&self, entry: &Entry, call: Call, body: Bytes) -> Option<Answer> {
+    fn serve(
+        &self,
+        entry: &'static Entry,
+        call: Call,
+        body: Bytes,
+    ) -> impl Future<Output = Option<Answer>> {
         let serving = serve(Arc::clone(&self.shared.ctx), entry, call, body);
+        self.unless_over(entry.waits, serving)
+    }
+
+    async fn unless_over(&self, waits: Waits, serving: Running) -> Option<Answer> {
         let over = async {
-            match entry.waits {
+            match waits {
                 Waits::No => std::future::pending().await,
                 Waits::UntilStop => self.gone.cancelled().await,
             }

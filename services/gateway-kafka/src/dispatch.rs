@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::TryFutureExt;
 use tidemark_log::Backing;
 use tidemark_wire::frame::FrameHead;
 use tidemark_wire::{Encoded, KafkaString, RequestHeader};
 
-use crate::handler::{Answer, Call, CallError, Entry, Peer, Run};
+use crate::handler::{Call, CallError, Entry, Peer, Run, Running};
 use crate::{Ctx, handlers};
 
 /// What becomes of a frame by its first eight bytes alone.
@@ -68,9 +69,9 @@ pub(crate) fn open(
 ///
 /// # Errors
 /// When the connection has to end.
-pub(crate) async fn serve(ctx: Arc<Ctx>, entry: &Entry, call: Call, body: Bytes) -> Answer {
+pub(crate) fn serve(ctx: Arc<Ctx>, entry: &Entry, call: Call, body: Bytes) -> Running {
     match entry.run {
-        Run::Whole(run) => run(ctx, call, body).await,
-        Run::Staged(run) => run(ctx, call, body).await?.await,
+        Run::Whole(run) => run(ctx, call, body),
+        Run::Staged(run) => Box::pin(run(ctx, call, body).and_then(|running| running)),
     }
 }

@@ -165,9 +165,13 @@ fn start(gate: &Arc<Gate>, tasks: &Tasks, stream: TcpStream, addr: SocketAddr, a
 /// Runs a connection. Once it was asked to end it has the drain time to finish what it has begun.
 async fn drained(gate: &Gate, stream: TcpStream, peer: Peer, at: &Admitted) -> End {
     let stop: CancellationToken = peer.stop.clone();
-    let running = conn::run(stream.into_split(), peer, Arc::clone(&gate.shared), || {
-        at.greeted()
-    });
+    // Pinned where it is made: moved into another future, its size would be in it twice.
+    let running = std::pin::pin!(conn::run(
+        stream.into_split(),
+        peer,
+        Arc::clone(&gate.shared),
+        || at.greeted()
+    ));
     let late = async {
         stop.cancelled().await;
         gate.shared

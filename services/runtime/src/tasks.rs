@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -32,6 +33,10 @@ pub struct ShutdownError {
     /// Names of the tasks.
     pub held_by: Vec<String>,
 }
+
+/// A task's body. In a box, since a future that is moved into another one has its size in it twice, and there are tens of
+/// thousands of connections.
+type Boxed = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The tasks of a component. Clones share one set; the first panic in it cancels all of it.
 #[derive(Clone)]
@@ -85,7 +90,7 @@ impl Tasks {
         tokio::spawn(
             self.0
                 .tracker
-                .track_future(self.clone().supervised(name.into(), task)),
+                .track_future(self.clone().supervised(name.into(), Box::pin(task))),
         )
     }
 
@@ -99,7 +104,7 @@ impl Tasks {
         tokio::spawn(
             self.0
                 .tracker
-                .track_future(self.clone().isolated(name.into(), task)),
+                .track_future(self.clone().isolated(name.into(), Box::pin(task))),
         )
     }
 
@@ -177,13 +182,13 @@ impl Tasks {
         Err(ShutdownError { grace, held_by })
     }
 
-    async fn supervised<F: Future<Output = ()>>(self, name: String, task: F) {
+    async fn supervised(self, name: String, task: Boxed) {
         let id = self.enter(&name);
         let outcome = std::panic::AssertUnwindSafe(task).catch_unwind().await;
         self.leave(id, &name, outcome.err());
     }
 
-    async fn isolated<F: Future<Output = ()>>(self, name: String, task: F) {
+    async fn isolated(self, name: String, task: Boxed) {
         let id = self.enter(&name);
         let outcome = std::panic::AssertUnwindSafe(task).catch_unwind().await;
         self.0.running.lock().names.remove(&id);

@@ -663,3 +663,14 @@ async fn pipelined_long_polls_take_one_place_and_starve_nobody() {
     assert!(fetched.responses[0].partitions[0].records.is_some());
     assert_eq!(other.produced().await, (0, 1));
 }
+
+/// Memory of an idle connection is mostly its future's size, and a future that is moved into another one counts twice.
+#[tokio::test]
+async fn ten_thousand_connections_are_some_megabytes() {
+    let client = connect().await;
+    let (_io, theirs) = tokio::io::duplex(64);
+    let shared = Arc::clone(&client.shared);
+    let running = run(tokio::io::split(theirs), testing::peer(), shared, || {});
+    let bytes = size_of_val(&running);
+    assert!(bytes <= 3_600, "{bytes}");
+}

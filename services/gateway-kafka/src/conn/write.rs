@@ -1,7 +1,9 @@
 //! Answers onto a connection: the pieces as they are, never joined.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io::IoSlice;
+use std::pin::Pin;
 
 use bytes::{Buf, Bytes};
 use tidemark_wire::Encoded;
@@ -48,12 +50,16 @@ async fn write_all<W: AsyncWrite + Unpin>(
     mut pieces: VecDeque<Bytes>,
 ) -> std::io::Result<()> {
     while !pieces.is_empty() {
-        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-        let count = pieces.len().min(SLICES_MAX);
-        for (slice, piece) in slices.iter_mut().zip(&pieces) {
-            *slice = IoSlice::new(piece);
-        }
-        let written = io.write_vectored(&slices[..count]).await?;
+        let written = poll_fn(|cx| {
+            // Made in each poll: they would be a kilobyte of every connection that waits.
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let count = pieces.len().min(SLICES_MAX);
+            for (slice, piece) in slices.iter_mut().zip(&pieces) {
+                *slice = IoSlice::new(piece);
+            }
+            Pin::new(&mut *io).poll_write_vectored(cx, &slices[..count])
+        })
+        .await?;
         if written == 0 {
             return Err(std::io::ErrorKind::WriteZero.into());
         }
