@@ -13,6 +13,7 @@ mod fsck;
 mod layout;
 mod metrics;
 mod objects;
+mod opened;
 mod parts;
 mod rebuild;
 mod repair;

@@ -23,9 +23,10 @@ use tidemark_telemetry::Metrics;
 use tidemark_topics::Topics;
 use tidemark_types::{ShardId, Tenant};
 
+use super::opened::Opened;
 use super::parts::Base;
 use super::rebuild::DiskGone;
-use super::{StartError, layout, objects, parts, rebuild};
+use super::{StartError, layout, parts, rebuild};
 use crate::config::Settings;
 
 /// This node's id in Kafka's terms. One process is one broker.
@@ -73,16 +74,13 @@ impl Service {
         require_loopback("http.listen", settings.http.listen)?;
         rebuild::check_metadata(settings, rebuild)?;
         let layers = Layers::default();
-        let base = parts::open_metadata(settings, &layers.meta).await?;
-        let gone = match rebuild::look(settings, &base, rebuild).await? {
-            Some(gone) if !rebuild => return Err(StartError::DiskGone(Box::new(gone))),
-            gone => gone,
-        };
-        if rebuild && gone.is_none() {
-            tracing::info!("nothing to rebuild: the write-ahead log is where it should be");
-        }
-        let node = parts::open_log_node(settings, &base, &layers.wal).await?;
-        let objects = objects::open(settings, (&base.clock, &base.entropy), &layers.wal).await?;
+        let opened = Box::pin(Opened::open(settings, (&layers.wal, &layers.meta), rebuild)).await?;
+        let Opened {
+            base,
+            node,
+            objects,
+            gone,
+        } = opened;
         let meter = objects.meter;
         let core = start_log(settings, &layers.log, base, &node, objects.store, gone).await?;
         super::metrics::observe(&core.log, &node);

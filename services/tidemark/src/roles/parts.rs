@@ -23,9 +23,34 @@ pub(super) struct Base {
     pub(super) cluster_id: String,
 }
 
+/// Whether the metadata is this process's own and there is none yet.
+pub(super) fn is_new(settings: &Settings) -> bool {
+    settings.meta.engine == MetaEngine::Embedded && !settings.node.data_dir.join("meta").is_dir()
+}
+
+/// Makes the metadata's folder, durably: a start that finds a write-ahead log without that folder refuses, so a crash
+/// must not leave the log alone.
+pub(super) async fn begin_metadata(settings: &Settings) -> Result<(), StartError> {
+    let data = settings.node.data_dir.clone();
+    create_folder(&data.join("meta"))?;
+    let synced = Tasks::spawn_blocking(move || sync_folder(&data).map_err(|e| (data, e))).await;
+    synced.map_err(|(data, e)| {
+        StartError::Component(format!("sync the data folder {}: {e}", data.display()))
+    })
+}
+
+#[expect(clippy::disallowed_methods, reason = "the folder all roles share")]
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    std::fs::File::open(folder)?.sync_all()
+}
+
 /// Opens (or creates) the metadata store and brings its schema up to date.
-pub(super) async fn open_metadata(settings: &Settings, tasks: &Tasks) -> Result<Base, StartError> {
-    let (clock, entropy) = (Clock::system(), Entropy::system());
+pub(super) async fn open_metadata(
+    settings: &Settings,
+    ambient: &(Clock, Entropy),
+    tasks: &Tasks,
+) -> Result<Base, StartError> {
+    let (clock, entropy) = ambient.clone();
     let store = match settings.meta.engine {
         MetaEngine::Embedded => open_embedded(settings, &clock, tasks)?,
         MetaEngine::FoundationDb => {
@@ -60,7 +85,7 @@ fn open_embedded(
 /// Opens (or creates) the write-ahead log and recovers it.
 pub(super) async fn open_log_node(
     settings: &Settings,
-    base: &Base,
+    (clock, entropy): (&Clock, &Entropy),
     tasks: &Tasks,
 ) -> Result<Arc<LogNode>, StartError> {
     let folder = settings.node.data_dir.join("wal");
@@ -75,7 +100,7 @@ pub(super) async fn open_log_node(
         takeover_bytes: segment_bytes,
         ..LogNodeConfig::default()
     };
-    LogNode::open(Arc::new(disk), config, &base.clock, &base.entropy, tasks)
+    LogNode::open(Arc::new(disk), config, clock, entropy, tasks)
         .await
         .map_err(StartError::of)
 }

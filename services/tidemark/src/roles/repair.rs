@@ -6,7 +6,7 @@ use tidemark_lease::UncleanSealed;
 use tidemark_log::audit_state;
 use tidemark_meta::keys::state::{StateKey, StateRow};
 use tidemark_meta::{Mode, keys};
-use tidemark_runtime::Tasks;
+use tidemark_runtime::{Clock, Entropy, Tasks};
 use tidemark_types::ShardId;
 
 use super::{StartError, objects, parts};
@@ -22,8 +22,9 @@ pub async fn unclean_seal(
     shard: ShardId,
 ) -> Result<UncleanSealed, StartError> {
     let tasks = Tasks::new();
-    let base = parts::open_metadata(settings, &tasks).await?;
-    let node = parts::open_log_node(settings, &base, &tasks).await?;
+    let ambient = (Clock::system(), Entropy::system());
+    let base = parts::open_metadata(settings, &ambient, &tasks).await?;
+    let node = parts::open_log_node(settings, (&base.clock, &base.entropy), &tasks).await?;
     let leases = parts::open_leases(&base, &node, &tasks).await?;
     let sealed = leases.unclean_seal(shard).await.map_err(StartError::of);
     node.close().await;
@@ -52,7 +53,8 @@ pub async fn give_up_state(
     shard: ShardId,
 ) -> Result<StateGivenUp, StartError> {
     let tasks = Tasks::new();
-    let base = parts::open_metadata(settings, &tasks).await?;
+    let ambient = (Clock::system(), Entropy::system());
+    let base = parts::open_metadata(settings, &ambient, &tasks).await?;
     let mut tx = base.store.begin();
     let stored = keys::get(tx.as_mut(), &StateKey(shard), Mode::Serializable).await;
     drop(tx);
@@ -67,7 +69,7 @@ pub async fn give_up_state(
         let why = format!("the state object {object} is there and whole: it is not given up");
         return Err(StartError::of(why));
     };
-    let node = parts::open_log_node(settings, &base, &tasks).await?;
+    let node = parts::open_log_node(settings, (&base.clock, &base.entropy), &tasks).await?;
     let leases = parts::open_leases(&base, &node, &tasks).await?;
     let grace_ms = i64::try_from(settings.cold.grace.0.as_millis()).unwrap_or(i64::MAX);
     let not_before_ms = base.clock.wall_ms().saturating_add(grace_ms);
