@@ -95,18 +95,13 @@ pub async fn compare(
     let mut able = Vec::new();
     for peer in peers {
         match fitted(&scenario, peer) {
-            Some(scenario) => {
+            Ok(scenario) => {
                 comparison
                     .peers
                     .push((peer.name.clone(), peer.about.clone()));
                 able.push((peer, scenario));
             }
-            None => comparison.left_out.push(format!(
-                "{}: it speaks {:?}, the scenario {:?}",
-                peer.name,
-                peer.protocols,
-                scenario.protocols()
-            )),
+            Err(why) => comparison.left_out.push(format!("{}: {why}", peer.name)),
         }
     }
     for (peer, _) in &able {
@@ -151,22 +146,30 @@ async fn one_round(
     })
 }
 
-/// The scenario as this peer can run it: sequential producers speak the peer's own protocol when it has none of theirs.
-fn fitted(scenario: &Scenario, peer: &Peer) -> Option<Scenario> {
+/// The scenario as this peer can run it, or why it cannot: sequential producers speak the peer's own protocol when it has
+/// none of theirs.
+fn fitted(scenario: &Scenario, peer: &Peer) -> Result<Scenario, String> {
+    let only = &scenario.only;
+    if !only.is_empty() && !only.contains(&peer.name) {
+        return Err(format!("the scenario is for {}", only.join(", ")));
+    }
     let mut fitted = scenario.clone();
     for phase in &mut fitted.phases {
         if let Some(produce) = &mut phase.produce
             && produce.sequential
             && produce.protocol == Protocol::Kafka
             && !peer.protocols.contains(&Protocol::Kafka)
+            && let Some(own) = peer.protocols.first()
         {
-            produce.protocol = *peer.protocols.first()?;
+            produce.protocol = *own;
         }
     }
-    let all = fitted.protocols();
-    all.iter()
-        .all(|p| peer.protocols.contains(p))
-        .then_some(fitted)
+    let (all, speaks) = (fitted.protocols(), &peer.protocols);
+    if all.iter().all(|p| speaks.contains(p)) {
+        return Ok(fitted);
+    }
+    let wanted = scenario.protocols();
+    Err(format!("it speaks {speaks:?}, the scenario {wanted:?}"))
 }
 
 #[cfg(test)]
@@ -187,6 +190,18 @@ mod tests {
         let on_both = fitted(&scenario, &peer("[\"http\", \"kafka\"]")).unwrap();
         assert_eq!(on_both.protocols(), [Protocol::Kafka]);
         let batches = Scenario::parse(&text.replace("sequential = true", "")).unwrap();
-        assert!(fitted(&batches, &peer("[\"nats\"]")).is_none());
+        let why = fitted(&batches, &peer("[\"nats\"]")).unwrap_err();
+        assert_eq!(why, "it speaks [Nats], the scenario [Kafka]");
+    }
+
+    #[test]
+    fn a_scenario_that_names_its_peers_leaves_the_others_out() {
+        let text =
+            "name = \"s\"\nonly = [\"q\"]\n[[phases]]\nname = \"p\"\nrestart = true\nkill = true";
+        let scenario = Scenario::parse(text).unwrap();
+        let why = fitted(&scenario, &peer("[\"kafka\"]")).unwrap_err();
+        assert_eq!(why, "the scenario is for q");
+        let of_p = Scenario::parse(&text.replace('q', "p")).unwrap();
+        assert!(fitted(&of_p, &peer("[\"kafka\"]")).is_ok());
     }
 }

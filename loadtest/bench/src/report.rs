@@ -42,6 +42,18 @@ pub struct PhaseReport {
     pub server: Option<Cost>,
     /// From the start of the server's process to its first answer, ms; phases that restart it.
     pub ready_ms: Option<f64>,
+    /// What the server holds because of the run when the phase ends.
+    #[serde(default)]
+    pub holds: Holds,
+}
+
+/// What exists in a server, and takes memory, whether or not anything happens.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Holds {
+    /// Partitions.
+    pub partitions: u64,
+    /// Connections that are open and idle.
+    pub connections: u64,
 }
 
 /// One second.

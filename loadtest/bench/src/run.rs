@@ -36,8 +36,8 @@ pub trait Host: Send + Sync {
     /// What its process used, when that is known.
     fn usage(&self) -> Option<Usage>;
 
-    /// Stops and starts it; answers how long it took from the start of the process to its first answer.
-    fn restart(&mut self) -> Later<'_, Duration>;
+    /// Stops (or kills) and starts it; answers how long it took from the start of the process to its first answer.
+    fn restart(&mut self, kill: bool) -> Later<'_, Duration>;
 }
 
 /// A server that somebody else started.
@@ -58,7 +58,7 @@ impl Host for Foreign {
         self.pid.and_then(process::usage)
     }
 
-    fn restart(&mut self) -> Later<'_, Duration> {
+    fn restart(&mut self, _kill: bool) -> Later<'_, Duration> {
         Box::pin(std::future::ready(Err(LoadError::Usage {
             what: "the scenario restarts the server, and this run did not start it".to_owned(),
             hint: "run it with `tidemark-loadtest peers`".to_owned(),
@@ -104,9 +104,15 @@ pub async fn run(
     };
     prepare(scenario, &shared).await?;
     let mut producers_before = 0;
+    let mut partitions = u64::from(topics.count) * u64::from(topics.partitions);
     for phase in &scenario.phases {
         let mut running = phase::Running::new(scenario, phase, shared.clone(), producers_before);
-        let (done, findings) = running.run(host, progress).await?;
+        let (mut done, findings) = running.run(host, progress).await?;
+        if let Some(idle) = &phase.idle {
+            partitions += u64::from(idle.topics) * u64::from(idle.partitions.max(1));
+            done.holds.connections = idle.connections.into();
+        }
+        done.holds.partitions = partitions;
         report.phases.push(done);
         report.findings.add(findings);
         producers_before += phase.produce.as_ref().map_or(0, |p| p.producers);

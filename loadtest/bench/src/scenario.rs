@@ -38,6 +38,9 @@ pub struct Scenario {
     /// What the numbers mean and do not mean.
     #[serde(default)]
     pub why: String,
+    /// Peers that can run it, when not all that speak its protocols can; the report says which were left out.
+    #[serde(default)]
+    pub only: Vec<String>,
     /// The topics that are written and read.
     #[serde(default)]
     pub topics: Topics,
@@ -135,6 +138,9 @@ pub struct Phase {
     /// Stops and starts the server first, and measures how long until its first answer; needs a run that owns the server.
     #[serde(default)]
     pub restart: bool,
+    /// The restart's stop is SIGKILL instead of SIGTERM: the server recovers.
+    #[serde(default)]
+    pub kill: bool,
 }
 
 /// The protocol of a client.

@@ -14,8 +14,9 @@ use crate::layout::{Layout, Slot};
 
 /// How long a call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Topics asked for in one request.
+/// Topics and partitions asked for in one request: Kafka's controller refuses 10,000 partitions at once.
 const TOPICS_PER_REQUEST: usize = 100;
+const PARTITIONS_PER_REQUEST: usize = 2_000;
 const TOPIC_ALREADY_EXISTS: i16 = 36;
 
 /// Where the partitions' leaders are.
@@ -85,7 +86,8 @@ impl Client {
         replication: i16,
     ) -> Result<(), LoadError> {
         let num_partitions = i32::try_from(partitions).unwrap_or(i32::MAX);
-        for names in names.chunks(TOPICS_PER_REQUEST) {
+        let fit = PARTITIONS_PER_REQUEST / (partitions as usize).max(1);
+        for names in names.chunks(fit.clamp(1, TOPICS_PER_REQUEST)) {
             let topic = |name: &String| m::create_topics_request::CreatableTopic {
                 name: name.clone().into(),
                 num_partitions,

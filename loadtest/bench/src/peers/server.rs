@@ -19,8 +19,10 @@ use crate::run::{Foreign, Host, Later, run};
 use crate::scenario::{Protocol, Scenario};
 use crate::shared::Target;
 
-/// How long a server may take to its first ack, and to stop.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a server may take to its first ack: one with many partitions takes minutes.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// How long it may take to stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(60);
 const ASK_AGAIN: Duration = Duration::from_millis(2);
 
 /// What stands for the names in a peer's file.
@@ -118,7 +120,7 @@ impl Server {
     /// Starts `peer` on an empty folder; also gives how long it took from the process's start to the first ack.
     ///
     /// # Errors
-    /// When it cannot be started or does not acknowledge within a minute.
+    /// When it cannot be started or does not acknowledge within five minutes.
     pub async fn start(peer: &Peer, options: &Options) -> Result<(Self, Duration), LoadError> {
         let data = options
             .data
@@ -240,21 +242,25 @@ impl Server {
         };
         let _sent = Command::new("kill").arg(child.id().to_string()).status();
         let clock = Clock::system();
-        let deadline = clock.now() + PATIENCE;
+        let deadline = clock.now() + STOP_PATIENCE;
         while matches!(child.try_wait(), Ok(None)) && clock.now() < deadline {
             clock.sleep(Duration::from_millis(10)).await;
         }
         let _killed = child.kill();
         let _reaped = child.wait();
     }
-}
 
-impl Drop for Server {
-    fn drop(&mut self) {
+    fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _killed = child.kill();
             let _reaped = child.wait();
         }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 
@@ -267,9 +273,12 @@ impl Host for Server {
         self.usage_now()
     }
 
-    fn restart(&mut self) -> Later<'_, Duration> {
-        Box::pin(async {
-            self.end().await;
+    fn restart(&mut self, kill: bool) -> Later<'_, Duration> {
+        Box::pin(async move {
+            match kill {
+                true => self.kill(),
+                false => self.end().await,
+            }
             self.spawn().await
         })
     }

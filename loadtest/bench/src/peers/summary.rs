@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Round;
-use crate::report::PhaseReport;
+use crate::report::{Holds, PhaseReport};
 
 /// Which way is better.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -90,6 +90,18 @@ const OF_PHASE: &[(&str, &str, Better, Get)] = &[
     ("restart to first ack", "ms", Better::Less, |p| p.ready_ms),
 ];
 
+/// So few partitions or connections say nothing: what a server grows by has other reasons too.
+const MANY: u64 = 10_000;
+
+/// What a round's process has grown by since its first ack, bytes, over `count` of something.
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+fn each(round: &Round, at: usize, count: fn(&Holds) -> u64) -> Option<f64> {
+    let phase = round.report.phases.get(at)?;
+    let count = Some(count(&phase.holds)).filter(|n| *n >= MANY)?;
+    let grown = phase.server?.resident_after_bytes as f64 - round.idle_bytes as f64;
+    Some(grown / count as f64)
+}
+
 fn end_to_end(phase: &PhaseReport, quantile: f64) -> Option<f64> {
     phase.produce.as_ref()?;
     let all = &phase.consume.as_ref()?.latency.quantiles;
@@ -151,6 +163,12 @@ pub fn summarize(peers: &[(String, String)], rounds: &[Round]) -> Vec<Metric> {
                 r.report.phases.get(at).and_then(get)
             });
         }
+        add(name, "memory per partition", "B", Better::Less, &|r| {
+            each(r, at, |holds| holds.partitions)
+        });
+        add(name, "memory per connection", "B", Better::Less, &|r| {
+            each(r, at, |holds| holds.connections)
+        });
     }
     metrics
 }

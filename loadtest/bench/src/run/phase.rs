@@ -16,7 +16,7 @@ use crate::measure::{Flow, Meter};
 use crate::pace::Pace;
 use crate::process::Usage;
 use crate::progress::Progress;
-use crate::report::{Cost, PhaseReport, Point};
+use crate::report::{Cost, Holds, PhaseReport, Point};
 use crate::scenario::{Consume, Idle, Phase, Produce, Protocol, Scenario};
 use crate::sequential::Sequential;
 use crate::shared::Shared;
@@ -79,7 +79,7 @@ impl<'a> Running<'a> {
         progress: &Progress,
     ) -> Result<(PhaseReport, Findings), LoadError> {
         let ready = match self.phase.restart {
-            true => Some(host.restart().await?),
+            true => Some(host.restart(self.phase.kill).await?),
             false => None,
         };
         let idle_before = host.usage();
@@ -104,6 +104,7 @@ impl<'a> Running<'a> {
             series: Vec::new(),
             server: None,
             ready_ms: ready.map(|r| r.as_secs_f64() * 1000.0),
+            holds: Holds::default(),
         };
         let waiting = Waiting {
             begin,

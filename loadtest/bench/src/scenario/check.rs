@@ -52,6 +52,11 @@ impl Phase {
             format!("phase {name:?} does nothing"),
             "give it [phases.produce], [[phases.consume]], [phases.idle] or restart = true",
         )?;
+        require(
+            self.restart || !self.kill,
+            format!("phase {name:?} kills without a restart"),
+            "kill = true says how restart = true stops the server",
+        )?;
         let idle_ends = self.idle.is_none() || self.duration.is_some();
         require(
             idle_ends,

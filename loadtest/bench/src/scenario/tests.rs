@@ -30,6 +30,13 @@ fn refused(text: &str, needles: &[&str]) {
 
 #[test]
 fn what_cannot_be_run_is_refused_with_a_hint() {
+    refused(
+        &SMALL.replace(
+            "rate = 100",
+            "rate = 100\n[[phases]]\nname = \"k\"\nkill = true\n[phases.idle]",
+        ),
+        &["kills without a restart", "hint:"],
+    );
     refused(&SMALL.replace("rate", "rat"), &["rat", "line 7", "rate"]);
     refused(
         &SMALL.replace("\"5s\"", "\"5 parsecs\""),
