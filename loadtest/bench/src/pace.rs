@@ -91,6 +91,16 @@ impl Alarm {
     }
 }
 
+/// Waits until `due`: by `alarm` where there is one, else to the millisecond.
+pub async fn sleep_until(alarm: Option<&Alarm>, due: Instant, now: Instant) {
+    if let Some(alarm) = alarm
+        && alarm.until(due, now).await.is_ok()
+    {
+        return;
+    }
+    tokio::time::sleep_until(due).await;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

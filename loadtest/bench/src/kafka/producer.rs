@@ -19,7 +19,7 @@ use super::pending::{Batch, Gathering, Identity, PRODUCE_VERSION, encode};
 use crate::LoadError;
 use crate::layout::Slot;
 use crate::measure::{Flow, Meter};
-use crate::pace::{Alarm, Pace};
+use crate::pace::{Alarm, Pace, sleep_until};
 use crate::scenario::{Codec, Produce};
 use crate::shared::Shared;
 use crate::source::{Source, Until};
@@ -374,16 +374,6 @@ impl Producer {
         };
         self.nodes.insert(node, node_state);
     }
-}
-
-/// By the alarm where there is one, else to the millisecond.
-async fn sleep_until(alarm: Option<&Alarm>, wake: Instant, now: Instant) {
-    if let Some(alarm) = alarm
-        && alarm.until(wake, now).await.is_ok()
-    {
-        return;
-    }
-    tokio::time::sleep_until(wake).await;
 }
 
 /// A client of the bootstrap address.

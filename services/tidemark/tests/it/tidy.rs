@@ -24,7 +24,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("aws-config", &["blob"]),
     ("aws-credential-types", &["blob"]),
     ("axum", &["gateway-http"]),
-    ("rustix", &["direct", "lognode", "tidemark", "compat"]),
+    (
+        "rustix",
+        &["direct", "lognode", "tidemark", "compat", "loadtest"],
+    ),
     ("clap", &["tidemark", "loadtest"]),
     ("prometheus", &["telemetry"]),
 ];
