@@ -70,6 +70,7 @@ impl Cold {
     fn draw(entropy: &Entropy) -> Self {
         let below = |n| entropy.below(n);
         let ms = |base: u64, doublings| Duration::from_millis(base << below(doublings));
+        let run;
         Self {
             tier: TierConfig {
                 object_bytes: 2 << (10 + below(5)),
@@ -86,8 +87,11 @@ impl Cold {
                 segment_bytes: 4 << (10 + below(4)),
                 compaction_period: ms(250, 4),
                 compaction_memory_bytes: 1 << 20,
-                merge_objects: (2 + usize::try_from(below(3)).unwrap_or(0), 8),
-                squeeze_objects: (2, 8),
+                merge_objects: {
+                    run = (2 + usize::try_from(below(3)).unwrap_or(0), 8);
+                    run
+                },
+                squeeze_objects: run,
                 merge_partition_bytes: 1 << (6 + below(6)),
                 clean_bytes: 1 << 10,
                 clean_wait: ms(1_000, 3),

@@ -155,8 +155,8 @@ settings! {
     cold: ColdSettings {
         /// Whether it does; without it the log is as large as the write-ahead log may be.
         enabled: bool = true;
-        /// An object closes at this size. Up to 16 MiB with its index it is one request to S3, larger ones go in parts.
-        object_size: ByteCount = ByteCount::mib(15);
+        /// An object closes at this size, or within 1 MiB above it. Up to 16 MiB with its index it is one request to S3, larger ones go in parts.
+        object_size: ByteCount = ByteCount::mib(14);
         /// Memory of objects on their way to the store, all shards together: with more of it more of them are put at once, and one at the least.
         upload_memory: ByteCount = ByteCount::mib(32);
         /// Memory for parts of objects that were read.

@@ -11,9 +11,11 @@ use crate::head::Head;
 use crate::index::ReadableExtent;
 use crate::owner::prefixes;
 
-/// Bytes of one read from the journal. Each begins at a mark up to 4 MiB before what it is for, and passes what other shards
-/// wrote between: long ones do so rarely.
-const READ_BYTES: u64 = 8 << 20;
+/// Bytes of one read from the journal at the most. Each begins at a mark up to 4 MiB before what it is for, and passes what
+/// other shards wrote between: long ones do so rarely.
+const READ_BYTES_MAX: u64 = 8 << 20;
+/// And at the least: what an object may have above its size.
+const READ_BYTES_MIN: u64 = 1 << 20;
 
 /// Why an object could not be gathered.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +60,8 @@ pub(crate) async fn gather(
             if missing == 0 {
                 return Ok(Some(Gathered { builder, end }));
             }
-            let some = usize::try_from(missing.min(READ_BYTES)).expect("at most READ_BYTES");
+            let some = missing.clamp(READ_BYTES_MIN, READ_BYTES_MAX);
+            let some = usize::try_from(some).expect("at most READ_BYTES_MAX");
             let frames = reader.read(&extent.extent, lsn, extent.end(), some);
             for frame in frames.await? {
                 lsn = frame.lsn.next();

@@ -6,7 +6,8 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TierConfig {
     /// An object closes once its batches take this many bytes. With its index it is to stay within one PUT (16 MiB): larger
-    /// ones are sent in parts, which costs as many requests and two more, and all of it is in memory until it was put.
+    /// ones are sent in parts, which costs as many requests and two more, and all of it is in memory until it was put. It may
+    /// get one read of the journal more, 1 MiB.
     pub object_bytes: u64,
     /// Objects gathered at once, by all shards: each keeps its batches in memory until its put is answered.
     pub gatherers_max: usize,
@@ -54,7 +55,7 @@ pub struct TierConfig {
 impl Default for TierConfig {
     fn default() -> Self {
         Self {
-            object_bytes: 15 << 20,
+            object_bytes: 14 << 20,
             gatherers_max: 2,
             index_cache_bytes: 32 << 20,
             chunk_cache_bytes: 64 << 20,
