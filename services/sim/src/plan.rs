@@ -70,8 +70,7 @@ impl Cold {
     fn draw(entropy: &Entropy) -> Self {
         let below = |n| entropy.below(n);
         let ms = |base: u64, doublings| Duration::from_millis(base << below(doublings));
-        let run;
-        Self {
+        let mut cold = Self {
             tier: TierConfig {
                 object_bytes: 2 << (10 + below(5)),
                 gatherers_max: 1,
@@ -87,11 +86,8 @@ impl Cold {
                 segment_bytes: 4 << (10 + below(4)),
                 compaction_period: ms(250, 4),
                 compaction_memory_bytes: 1 << 20,
-                merge_objects: {
-                    run = (2 + usize::try_from(below(3)).unwrap_or(0), 8);
-                    run
-                },
-                squeeze_objects: run,
+                merge_objects: (2 + usize::try_from(below(3)).unwrap_or(0), 8),
+                squeeze_objects: (0, 0),
                 merge_partition_bytes: 1 << (6 + below(6)),
                 clean_bytes: 1 << 10,
                 clean_wait: ms(1_000, 3),
@@ -105,7 +101,9 @@ impl Cold {
                 _ => Retention::Ms(1_000 << below(3)),
             },
             outages: below(3) > 0,
-        }
+        };
+        cold.tier.squeeze_objects = cold.tier.merge_objects;
+        cold
     }
 }
 
