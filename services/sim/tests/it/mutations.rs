@@ -142,7 +142,7 @@ noticed! {
     condemned_while_live: 0, cold(Log::CondemnLive, &[ReferencedExists]);
     log_start_moved_back: 0, cold(Log::StartMovedBack, &[NoRegress]);
     log_start_forgotten: 0, cold(Log::ForgottenStart, &[NoRegress]);
-    swap_of_what_others_have_changed: 0, table(Log::UnconditionalSwap, &[Covered, ReferencedExists]);
+    swap_of_what_others_have_changed: 195, table(Log::UnconditionalSwap, &[Covered, ReferencedExists]);
     tombstones_dropped_at_once: 0, table(Log::TombstonesAtOnce, &[AckedReadable]);
     merge_that_loses_a_range: 0, table(Log::MergeLosesRange, &[OffsetsDense]);
     condemned_when_in_part_rewritten: 0, table(Log::CondemnInPart, &[Covered]);
