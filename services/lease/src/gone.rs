@@ -32,7 +32,7 @@ use crate::claim::{claim_from, extent_row};
 use crate::leases::{Inner, Leases};
 use crate::seal::SealRefused;
 use crate::settle::{Body, Settled, settle};
-use crate::{LostRange, NotOwner, TakeError, require};
+use crate::{LostRange, TakeError, require};
 
 /// Rows read, and written, in one transaction.
 const PAGE: usize = 200;
@@ -236,15 +236,7 @@ async fn give_up(
         match settle(inner, &body).await {
             Settled::Done(()) if last => return Ok(gone),
             Settled::Done(()) => {}
-            Settled::Refused(SealRefused::NotOwner(why)) => return Err(TakeError::Lost(why)),
-            Settled::Refused(SealRefused::Changed) => {
-                return Err(TakeError::Lost(NotOwner {
-                    shard,
-                    ours: ownership.epoch,
-                    epoch: ownership.epoch,
-                    owner: Some(ownership.owner),
-                }));
-            }
+            Settled::Refused(why) => return Err(TakeError::Lost(why.loss(&ownership))),
             Settled::NotCommitted(e) | Settled::Unknown(e) => return Err(TakeError::Store(e)),
         }
     }

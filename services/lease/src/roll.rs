@@ -8,10 +8,10 @@ use tidemark_types::{Lsn, Ownership, limits};
 
 use crate::extents::{TooFew, extent_of, place};
 use crate::leases::Inner;
-use crate::seal::{SealRefused, seal_and_create};
+use crate::seal::seal_and_create;
 use crate::settle::Settled;
 use crate::take::start_writer;
-use crate::{NotOwner, RollError, Rolled, SealedExtent};
+use crate::{RollError, Rolled, SealedExtent};
 
 /// Why an extent should be rolled.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,7 +63,7 @@ pub(crate) async fn roll(
         Settled::Done(stored) => stored,
         Settled::Refused(why) => {
             writer.stop();
-            return Err(RollError::NotOwner(refused(ownership, why)));
+            return Err(RollError::NotOwner(why.loss(ownership)));
         }
         Settled::NotCommitted(error) => {
             return Err(not_rolled(writer, in_doubt, RollError::NotRolled(error)));
@@ -104,18 +104,5 @@ fn too_few_nodes(few: TooFew) -> RollError {
         needed: few.needed,
         answered: few.answered,
         last: few.last,
-    }
-}
-
-fn refused(ownership: &Ownership, why: SealRefused) -> NotOwner {
-    match why {
-        SealRefused::NotOwner(why) => why,
-        // The newest extent is another one under this very epoch: this writer's time is over.
-        SealRefused::Changed => NotOwner {
-            shard: ownership.shard,
-            ours: ownership.epoch,
-            epoch: ownership.epoch,
-            owner: Some(ownership.owner),
-        },
     }
 }

@@ -30,6 +30,26 @@ pub(crate) enum SealRefused {
     Changed,
 }
 
+impl SealRefused {
+    /// Why the work under `ownership` is over, where it cannot start over.
+    pub(crate) fn loss(self, ownership: &Ownership) -> NotOwner {
+        match self {
+            Self::NotOwner(why) => why,
+            Self::Changed => same_owner(ownership),
+        }
+    }
+}
+
+/// Nobody else owns the shard, but the rows are others under this very epoch: whoever found that is not up to date.
+pub(crate) const fn same_owner(ownership: &Ownership) -> NotOwner {
+    NotOwner {
+        shard: ownership.shard,
+        ours: ownership.epoch,
+        epoch: ownership.epoch,
+        owner: Some(ownership.owner),
+    }
+}
+
 impl From<NotOwner> for SealRefused {
     fn from(why: NotOwner) -> Self {
         Self::NotOwner(why)

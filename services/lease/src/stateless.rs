@@ -24,7 +24,7 @@ use crate::claim::claim;
 use crate::leases::{Inner, Leases};
 use crate::seal::SealRefused;
 use crate::settle::{Body, Settled, settle};
-use crate::{NotOwner, TakeError, require};
+use crate::{TakeError, require};
 
 impl Leases {
     /// The operator's step when a shard's state object cannot be read and nothing else holds its state: goes on without the
@@ -57,13 +57,7 @@ async fn give_up(
     };
     match settle(inner, &body).await {
         Settled::Done(()) => Ok(()),
-        Settled::Refused(SealRefused::NotOwner(why)) => Err(TakeError::Lost(why)),
-        Settled::Refused(SealRefused::Changed) => Err(TakeError::Lost(NotOwner {
-            shard,
-            ours: ownership.epoch,
-            epoch: ownership.epoch,
-            owner: Some(ownership.owner),
-        })),
+        Settled::Refused(why) => Err(TakeError::Lost(why.loss(&ownership))),
         Settled::NotCommitted(e) | Settled::Unknown(e) => Err(TakeError::Store(e)),
     }
 }

@@ -9,7 +9,7 @@ use tidemark_types::{ExtentIdx, Lsn, Ownership, ShardId};
 use crate::claim::{Claimed, claim};
 use crate::extents::{TooFew, extent_of, open, place};
 use crate::leases::Inner;
-use crate::seal::{SealRefused, seal};
+use crate::seal::{SealRefused, same_owner, seal};
 use crate::settle::Settled;
 use crate::walk::split;
 use crate::{NotOwner, TakeError, Taken};
@@ -178,14 +178,5 @@ fn too_few_nodes(ownership: &Ownership, index: ExtentIdx, few: TooFew) -> TakeEr
         needed: few.needed,
         answered: few.answered,
         last: few.last,
-    }
-}
-
-fn same_owner(ownership: &Ownership) -> NotOwner {
-    NotOwner {
-        shard: ownership.shard,
-        ours: ownership.epoch,
-        epoch: ownership.epoch,
-        owner: Some(ownership.owner),
     }
 }

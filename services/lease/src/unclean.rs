@@ -175,13 +175,7 @@ async fn unreadable_from(
 async fn store(inner: &Inner, ownership: Ownership, changes: &[Change]) -> Result<(), TakeError> {
     match settle(inner, &Store { ownership, changes }).await {
         Settled::Done(()) => Ok(()),
-        Settled::Refused(SealRefused::NotOwner(why)) => Err(TakeError::Lost(why)),
-        Settled::Refused(SealRefused::Changed) => Err(TakeError::Lost(NotOwner {
-            shard: ownership.shard,
-            ours: ownership.epoch,
-            epoch: ownership.epoch,
-            owner: Some(ownership.owner),
-        })),
+        Settled::Refused(why) => Err(TakeError::Lost(why.loss(&ownership))),
         Settled::NotCommitted(e) | Settled::Unknown(e) => Err(TakeError::Store(e)),
     }
 }
