@@ -13,7 +13,7 @@ use crate::leases::Inner;
 use crate::ownership::not_owner;
 use crate::{NotOwner, OwnerError, ProbeError, require};
 
-/// J12: `ckpt` is set only after the checkpoint's commit, under the epoch that wrote it.
+/// J12: `ckpt` is set only after the checkpoint's commit, under the epoch that wrote it or a later one that found it complete.
 pub(crate) async fn mark_checkpoint(
     inner: &Inner,
     ownership: Ownership,

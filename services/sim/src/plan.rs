@@ -73,6 +73,7 @@ impl Cold {
         let mut cold = Self {
             tier: TierConfig {
                 object_bytes: 2 << (10 + below(5)),
+                read_bytes_min: 1 << 20,
                 gatherers_max: 1,
                 index_cache_bytes: 1 << (10 + below(5)),
                 chunk_cache_bytes: 1 << (10 + below(6)),
@@ -103,6 +104,10 @@ impl Cold {
             outages: below(3) > 0,
         };
         cold.tier.squeeze_objects = cold.tier.merge_objects;
+        if cold.tier.merge_objects.0 != 3 {
+            // An object may end at any frame, not only where an extent does. Not drawn: seeds keep the rest of their lives.
+            cold.tier.read_bytes_min = 1;
+        }
         cold
     }
 }

@@ -7,7 +7,7 @@ use tidemark_journal::{Part, WriterEnd};
 use tidemark_lease::OwnerError;
 use tidemark_records::PREFIX_BYTES;
 use tidemark_runtime::{Invariant, check_invariant};
-use tidemark_types::PartitionId;
+use tidemark_types::{Lsn, PartitionId};
 
 use super::Owner;
 use super::build::Pending;
@@ -21,20 +21,9 @@ impl Owner {
     /// The writer's watch moved (or its sender is gone).
     pub(super) fn on_committed(&mut self, gone: bool) -> Result<(), String> {
         let seen = self.committed.borrow_and_update().clone();
-        self.open.set_end(seen.end);
-        while self.pending.front().is_some_and(|p| p.lsn < seen.end)
-            && let Some(frame) = self.pending.pop_front()
-        {
-            self.commit(frame);
-        }
+        self.committed_to(seen.end);
         if self.env.tier.is_some() {
             pressure::look(&self.env, &self.shard);
-        }
-        if self.checkpoint_end.is_some_and(|end| seen.end >= end) {
-            self.checkpoint_end = None;
-            // The new extent takes frames, so appends are taken again.
-            self.stuck = None;
-            self.start_marking();
         }
         match seen.ended {
             // The roll in progress retires it; its outcome decides.
@@ -50,7 +39,26 @@ impl Owner {
         }
     }
 
-    pub(super) fn commit(&mut self, frame: Pending) {
+    /// The open extent is committed up to `end`: everything that follows from it.
+    pub(super) fn committed_to(&mut self, end: Lsn) {
+        self.open.set_end(end);
+        while self.pending.front().is_some_and(|p| p.lsn < end)
+            && let Some(frame) = self.pending.pop_front()
+        {
+            self.commit(frame);
+        }
+        if self
+            .checkpoint_end
+            .is_some_and(|checkpoint| end >= checkpoint)
+        {
+            self.checkpoint_end = None;
+            // The new extent takes frames, so appends are taken again.
+            self.stuck = None;
+            self.start_marking();
+        }
+    }
+
+    fn commit(&mut self, frame: Pending) {
         let Pending {
             ticket,
             lsn,
@@ -159,7 +167,7 @@ impl Owner {
     }
 
     /// J12: the checkpoint is committed; its extent's row says so, in the background.
-    pub(super) fn start_marking(&mut self) {
+    fn start_marking(&mut self) {
         let env = Arc::clone(&self.env);
         let ownership = self.ownership;
         let extent = self.open.extent.id.index;

@@ -138,8 +138,7 @@ impl Owner {
     /// committed watch tells, and what was not sent again waits for the extent after it.
     async fn move_to(&mut self, rolled: Rolled) {
         // Everything below the sealed end was committed before the roll began: bring the state there.
-        self.commit_below(rolled.sealed.end);
-        self.open.set_end(rolled.sealed.end);
+        self.committed_to(rolled.sealed.end);
         check_invariant!(
             Invariant::SealCoversCommits,
             rolled.uncommitted.len() <= self.pending.len(),
@@ -194,14 +193,6 @@ impl Owner {
         let mut sequenced = broken.then(|| self.state.clone())?;
         self.pending.iter().for_each(|p| sequenced.apply(&p.head));
         Some(sequenced)
-    }
-
-    fn commit_below(&mut self, end: Lsn) {
-        while self.pending.front().is_some_and(|p| p.lsn < end)
-            && let Some(frame) = self.pending.pop_front()
-        {
-            self.commit(frame);
-        }
     }
 
     fn open_extent(&mut self, writer: Writer) {

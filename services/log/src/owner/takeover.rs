@@ -15,7 +15,7 @@ use tidemark_journal::{FrameKind, ReadError as JournalReadError, Reader, Writer,
 use tidemark_lease::{OwnerError, SealedExtent, TakeError, Taken};
 use tidemark_meta::MetaError;
 use tidemark_runtime::{Backoff, FastMap};
-use tidemark_types::{DecodeError, Lsn, Offset, Ownership, PartitionId};
+use tidemark_types::{DecodeError, Lsn, Offset, PartitionId};
 
 use super::build::Building;
 use super::roll::{append_waiting, stuck_pauses};
@@ -157,13 +157,13 @@ async fn checkpointed(
     (state, starts): (CommittedState, Vec<(PartitionId, Offset)>),
     mut extents: Vec<Arc<ReadableExtent>>,
 ) -> Result<Owner, TakeoverError> {
+    let (end, stuck) = first_checkpoint(env, &taken, &state).await?;
     let Taken {
         ownership,
         writer,
         reader,
         ..
     } = taken;
-    let (end, stuck) = first_checkpoint(env, &ownership, &writer, &state).await?;
     let open = ReadableExtent::new(writer.extent().clone(), end, Some(Index::default()));
     let open = Arc::new(open);
     for replayed in &extents {
@@ -228,10 +228,10 @@ async fn checkpointed(
 /// Where the open extent's checkpoint ends; on full disks where it broke off, and why the extent takes no more.
 async fn first_checkpoint(
     env: &Env,
-    ownership: &Ownership,
-    writer: &Writer,
+    taken: &Taken,
     state: &CommittedState,
 ) -> Result<(Lsn, Option<String>), TakeoverError> {
+    let (ownership, writer) = (&taken.ownership, &taken.writer);
     let part_bytes = env.config.checkpoint_part_bytes;
     match write_checkpoint(writer, state, part_bytes).await {
         Ok(end) => {
@@ -242,6 +242,12 @@ async fn first_checkpoint(
         }
         Err(why @ WriterEnd::Full { .. }) => {
             tracing::warn!(shard = %ownership.shard, "serve without a checkpoint: {why}");
+            // J12: the one replayed from is complete, and its owner may have died before it could say so. Without that nothing
+            // before it is given up, and the disk stays full.
+            if let Some(sealed) = taken.replay.first() {
+                let index = sealed.extent.id.index;
+                env.leases.mark_checkpoint(ownership, index).await?;
+            }
             Ok((writer.committed().borrow().end, Some(why.to_string())))
         }
         Err(why) => Err(TakeoverError::Checkpoint(why.to_string())),

@@ -14,8 +14,6 @@ use crate::owner::prefixes;
 /// Bytes of one read from the journal at the most. Each begins at a mark up to 4 MiB before what it is for, and passes what
 /// other shards wrote between: long ones do so rarely.
 const READ_BYTES_MAX: u64 = 8 << 20;
-/// And at the least: what an object may have above its size.
-const READ_BYTES_MIN: u64 = 1 << 20;
 
 /// Why an object could not be gathered.
 #[derive(Debug, thiserror::Error)]
@@ -38,14 +36,14 @@ pub(crate) struct Gathered {
     pub(crate) end: Lsn,
 }
 
-/// Gathers the batches of `keep` from `from` on until they take `bytes`, or the last but one extent ends: the last is
-/// open. `None` when there is nothing to move.
+/// Gathers the batches of `keep` from `from` on until they take `bytes`, by reads of `read_bytes_min` or more, or the last but
+/// one extent ends: the last is open. `None` when there is nothing to move.
 pub(crate) async fn gather(
     reader: &Reader,
     extents: &[Arc<ReadableExtent>],
     object: ObjectId,
     from: Lsn,
-    bytes: u64,
+    (bytes, read_bytes_min): (u64, u64),
     keep: impl Fn(PartitionId) -> bool,
 ) -> Result<Option<Gathered>, BuildError> {
     let mut builder = Builder::new(object, from);
@@ -60,7 +58,7 @@ pub(crate) async fn gather(
             if missing == 0 {
                 return Ok(Some(Gathered { builder, end }));
             }
-            let some = missing.clamp(READ_BYTES_MIN, READ_BYTES_MAX);
+            let some = missing.max(read_bytes_min).min(READ_BYTES_MAX);
             let some = usize::try_from(some).expect("at most READ_BYTES_MAX");
             let frames = reader.read(&extent.extent, lsn, extent.end(), some);
             for frame in frames.await? {

@@ -7,8 +7,10 @@ use std::time::Duration;
 pub struct TierConfig {
     /// An object closes once its batches take this many bytes. With its index it is to stay within one PUT (16 MiB): larger
     /// ones are sent in parts, which costs as many requests and two more, and all of it is in memory until it was put. It may
-    /// get one read of the journal more, 1 MiB.
+    /// get one read of the journal more.
     pub object_bytes: u64,
+    /// A read of the journal at the least: small ones would end an object closer to its size, at a request each.
+    pub read_bytes_min: u64,
     /// Objects gathered at once, by all shards: each keeps its batches in memory until its put is answered.
     pub gatherers_max: usize,
     /// Footer indexes kept in memory.
@@ -56,6 +58,7 @@ impl Default for TierConfig {
     fn default() -> Self {
         Self {
             object_bytes: 14 << 20,
+            read_bytes_min: 1 << 20,
             gatherers_max: 2,
             index_cache_bytes: 32 << 20,
             chunk_cache_bytes: 64 << 20,

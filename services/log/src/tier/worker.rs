@@ -147,7 +147,7 @@ pub(super) async fn step(
     let turn = tier.gathering.acquire().await;
     let object = job.new_object();
     let kept = |partition| shard.view(partition).is_some();
-    let bytes = tier.config.object_bytes;
+    let bytes = (tier.config.object_bytes, tier.config.read_bytes_min);
     let Some(gathered) = gather(reader, extents, object, first, bytes, kept).await? else {
         return Ok(false);
     };

@@ -47,6 +47,11 @@ const FOUND: &[(u64, Broken, &str)] = &[
         "takeovers in a row at a full disk: only owners with a checkpoint tiered, so there was never room for one",
     ),
     (
+        364,
+        NOTHING,
+        "owners that died before they could mark a committed checkpoint, then a full disk that took no other: nothing was ever released",
+    ),
+    (
         409,
         NOTHING,
         "retention.bytes counted what lay in two objects twice, and deleted that much too early",
