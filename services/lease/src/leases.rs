@@ -17,8 +17,8 @@ use tokio::time::Instant;
 
 use crate::observer::Observer;
 use crate::{
-    LostRange, OwnerError, OwnershipState, ProbeError, RollError, TakeError, heartbeat, owner,
-    ownership, release, roll, take, unclean,
+    LostRange, OwnerError, OwnershipState, ProbeError, RollError, TakeError, empty, heartbeat,
+    owner, ownership, release, roll, take, unclean,
 };
 
 /// How extents are replicated and how long a silent owner is believed in.
@@ -341,10 +341,20 @@ impl Leases {
         release::release(&self.0, *ownership, last).await
     }
 
-    /// Has the log nodes forget the shard's extents before `first`, which [`Leases::release_extents`] answered. `false`:
-    /// some node could not be reached and still holds them: call it again.
-    pub async fn forget_extents(&self, ownership: &Ownership, first: ExtentIdx) -> bool {
-        release::forget(&self.0, ownership, first).await
+    /// Gives up sealed extents without a complete checkpoint behind the newest extent that is marked as having one (J1, ADR
+    /// 0012), as far as they are tiered. Answers which: keep readers off them, then call [`Leases::forget_extents`]. Reads
+    /// them, so call it when room is wanted.
+    ///
+    /// # Errors
+    /// See [`TakeError`]. An extent that cannot be read is never taken for an empty one.
+    pub async fn give_up_empty(&self, ownership: &Ownership) -> Result<Vec<ExtentIdx>, TakeError> {
+        empty::give_up(&self.0, *ownership).await
+    }
+
+    /// Has the log nodes forget the shard's extents that were given up. `false`: some node may still hold them: call it
+    /// again.
+    pub async fn forget_extents(&self, ownership: &Ownership) -> bool {
+        release::forget(&self.0, ownership).await
     }
 
     /// How full the disks of an extent's replicas are: the fullest one. `None` when no replica tells.

@@ -30,7 +30,7 @@
 //! | J10 | journal's `recover`, `extents`, `unclean` | `limbo::an_unreadable_highest_inventory_waits_for_all_replies` |
 //! | J11 | `roll_reason` | `rolls::optional_rolls_wait_…` (repair of sealed extents is not built) |
 //! | J12 | `owner`, `walk` | `takeover::a_checkpoint_that_was_never_marked_counts` |
-//! | J1, J12 | `release` | `tests/it/release.rs` |
+//! | J1, J12 | `release`, `empty` | `tests/it/release.rs` |
 //! | J1, J10 | `gone` | log's `tests/it/rebuild.rs` |
 //! | J13 | `roll`, journal's writer | `rolls::pending_acks_follow_their_offsets_into_the_next_extent` |
 //! | K1 | `owner` | `basics::a_zombie_proves_nothing_and_its_transactions_are_refused` |
@@ -41,6 +41,7 @@
 //! A future of this crate may be dropped only by an owner that stops: the next taker finds whatever was left.
 
 mod claim;
+mod empty;
 mod error;
 mod extents;
 mod gone;

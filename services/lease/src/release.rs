@@ -2,9 +2,9 @@
 //!
 //! # Crash consistency
 //! The rows go first, in the transaction that decides; then the log nodes forget the frames. A crash in between leaves
-//! frames that no row names: they lie before the first retained extent, and the next release or takeover forgets them.
+//! frames that no row names: the next release or takeover forgets them.
 
-use tidemark_journal::{Mutation, Release, ReplicaError};
+use tidemark_journal::{ExtentId, Mutation, Release, Replica, ReplicaError};
 use tidemark_meta::keys::cold::{TierKey, TierRow};
 use tidemark_meta::keys::extent::{ExtentKey, ExtentRow, ExtentState};
 use tidemark_meta::{Mode, TransactError, Transaction, keys, transact};
@@ -65,32 +65,75 @@ async fn clear_rows(
     Ok(ExtentIdx(0))
 }
 
-fn is_tiered(row: &ExtentRow, tiered: TierRow) -> bool {
+pub(crate) fn is_tiered(row: &ExtentRow, tiered: TierRow) -> bool {
     matches!(row.state, ExtentState::Sealed(end) if end <= tiered.tiered_lsn)
 }
 
-/// Has every log node forget the shard's extents before `first`; `false`: some could not be reached and still hold them.
-/// The fence stays (J4).
-pub(crate) async fn forget(inner: &Inner, ownership: &Ownership, first: ExtentIdx) -> bool {
+/// Has every log node forget what it holds of the shard's extents that have no row any more; `false`: some could not be
+/// reached, or the rows could not be read, and may still hold them. The fence stays (J4).
+pub(crate) async fn forget(inner: &Inner, ownership: &Ownership) -> bool {
     let mut all = true;
     for node in inner.nodes.ids() {
         let Some(replica) = inner.nodes.get(node) else {
             continue;
         };
-        let forgotten = async {
-            let held = replica.extents().await?;
-            let gone = held.iter().map(|info| info.extent);
-            for extent in gone.filter(|e| e.shard == ownership.shard && e.index < first) {
-                let epoch = ownership.epoch;
-                replica.release(Release { extent, epoch }).await?;
-            }
-            Ok::<(), ReplicaError>(())
-        };
-        if let Err(error) = forgotten.await {
+        if let Err(error) = forget_on(inner, ownership, &*replica).await {
             let shard: ShardId = ownership.shard;
             tracing::debug!(%shard, %node, "forget released extents: {error}");
             all = false;
         }
     }
     all
+}
+
+/// Why a log node may still hold what was given up.
+#[derive(Debug, thiserror::Error)]
+enum ForgetError {
+    #[error(transparent)]
+    Replica(#[from] ReplicaError),
+    #[error(transparent)]
+    Rows(#[from] OwnerError),
+}
+
+async fn forget_on(
+    inner: &Inner,
+    ownership: &Ownership,
+    replica: &dyn Replica,
+) -> Result<(), ForgetError> {
+    let (shard, epoch) = (ownership.shard, ownership.epoch);
+    let held = replica.extents().await?;
+    let held = held.iter().map(|info| info.extent);
+    let held: Vec<ExtentIdx> = held.filter(|e| e.shard == shard).map(|e| e.index).collect();
+    for some in held.chunks(PAGE) {
+        let asked = transact::<_, NotOwner>(
+            inner.store.as_ref(),
+            &inner.clock,
+            &inner.entropy,
+            move |tx| Box::pin(without_row(tx, *ownership, some)),
+        );
+        let (gone, _) = asked.await.map_err(OwnerError::from)?;
+        for index in gone {
+            let extent = ExtentId { shard, index };
+            replica.release(Release { extent, epoch }).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Those of `held` that were given up. Rows never come back, and one that is not written yet is of an extent after the newest.
+async fn without_row(
+    tx: &mut dyn Transaction,
+    ownership: Ownership,
+    held: &[ExtentIdx],
+) -> Result<Vec<ExtentIdx>, TransactError<NotOwner>> {
+    let shard = ownership.shard;
+    let owned = require::<NotOwner>(tx, &ownership).await?;
+    let mut gone = Vec::new();
+    for index in held.iter().copied().filter(|i| Some(*i) < owned.newest) {
+        let row = keys::get(tx, &ExtentKey { shard, index }, Mode::Serializable).await?;
+        if row.is_none() {
+            gone.push(index);
+        }
+    }
+    Ok(gone)
 }

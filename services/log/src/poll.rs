@@ -211,7 +211,16 @@ async fn fill(
     }
     let room = (room, total == 0);
     match read::read(env, shard, &view, slot.next, room, cold).await {
-        Ok(batches) => take(slot, batches),
+        Ok(batches) => {
+            let bytes = take(slot, batches);
+            let log_start = view.state.read().log_start;
+            if slot.next < log_start && slot.answer.batches.is_empty() {
+                // Deleted while it was read.
+                slot.answer.log_start = log_start;
+                slot.refuse(ErrorCode::OffsetOutOfRange);
+            }
+            bytes
+        }
         Err(error) => {
             report(env, view.id, &error);
             if slot.answer.batches.is_empty() {

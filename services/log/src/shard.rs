@@ -160,10 +160,12 @@ impl Shard {
         self.extents.write().extents.push(extent);
     }
 
-    /// Keeps readers off the extents before `first`: they are given up.
-    pub(crate) fn drop_extents_before(&self, first: ExtentIdx) {
-        let mut readables = self.extents.write();
-        readables.extents.retain(|e| e.extent.id.index >= first);
+    /// Keeps readers off extents that are given up. Answers how many of them they had.
+    pub(crate) fn drop_extents(&self, gone: impl Fn(ExtentIdx) -> bool) -> u64 {
+        let extents = &mut self.extents.write().extents;
+        let before = extents.len();
+        extents.retain(|e| !gone(e.extent.id.index));
+        (before - extents.len()) as u64
     }
 
     /// The open extent, while the shard serves.

@@ -276,13 +276,11 @@ fn journal_covers(stored: &Stored) -> Result<(), String> {
             "shard {shard}: tiered {tiered}, extent {index} begins at {from}, nothing between"
         ));
     }
-    let sealed = stored
-        .extents
-        .iter()
-        .filter_map(|(_, row)| match row.state {
-            ExtentState::Sealed(end) => Some(end),
-            ExtentState::Open => None,
-        });
+    // An extent begins where the one before was sealed, also when that one was empty and is gone.
+    let sealed = stored.extents.iter().map(|(_, row)| match row.state {
+        ExtentState::Sealed(end) => end,
+        ExtentState::Open => row.first,
+    });
     let sealed = sealed.max().unwrap_or(row.first);
     if *tiered > sealed {
         return Err(format!(

@@ -1,10 +1,12 @@
 //! Release of hot extents: only what is sealed, tiered, and older than a committed checkpoint.
 
+use bytes::Bytes;
+use tidemark_journal::{ExtentId, FrameKind};
 use tidemark_meta::keys::cold::{TierKey, TierRow};
 use tidemark_meta::{MetaStore, keys};
 use tidemark_types::{ExtentIdx, Lsn};
 
-use crate::owner::{Owner, audit};
+use crate::owner::{Owner, audit, body};
 use crate::shaky::Fault;
 use crate::world::{SHARD, World};
 
@@ -44,12 +46,9 @@ async fn only_what_is_tiered_and_older_than_a_committed_checkpoint_goes() {
     // One frame short of the second extent's end.
     tier(&world, Lsn(rows[2].1.first.0 - 1)).await;
     assert_eq!(release(ALL).await.unwrap(), indexes[1]);
-    owner
-        .leases
-        .forget_extents(&owner.ownership, indexes[1])
-        .await;
+    assert!(owner.leases.forget_extents(&owner.ownership).await);
     for replica in &world.replicas {
-        let id = |index| tidemark_journal::ExtentId {
+        let id = |index| ExtentId {
             shard: SHARD,
             index,
         };
@@ -109,4 +108,46 @@ async fn lost_replies_are_settled_and_a_zombie_releases_nothing() {
         assert_eq!(world.extents().await.len(), rows);
         drop(taken);
     }
+}
+
+/// What is left of checkpoints that broke off is given up behind the newest one that is marked; a whole one without a mark is
+/// not, nor the extent it is in.
+#[tokio::test(start_paused = true)]
+async fn empty_extents_go_and_those_with_a_checkpoint_stay() {
+    let world = World::new(3, 2, 5);
+    let owner = rolled(&world).await;
+    let state = owner.state.clone();
+    let whole = owner.writer.extent().id.index;
+    let mut taken = None;
+    for incarnation in 2..6 {
+        let next = world.start(incarnation).take(SHARD).await.unwrap();
+        let half = body(FrameKind::Checkpoint, Bytes::from_static(&[0; 8]));
+        let lsn = next.writer.append(half).unwrap();
+        next.writer.wait_committed(lsn.next()).await.unwrap();
+        taken = Some(next);
+    }
+    let taken = taken.unwrap();
+    let leases = owner.leases.clone();
+    let give_up = || leases.give_up_empty(&taken.ownership);
+    assert_eq!(give_up().await.unwrap(), [], "nothing is tiered");
+    tier(&world, Lsn(1 << 40)).await;
+    let open = taken.writer.extent().id.index;
+    let empty: Vec<ExtentIdx> = (whole.0 + 1..open.0).map(ExtentIdx).collect();
+    assert_eq!(give_up().await.unwrap(), empty);
+    assert_eq!(empty.len(), 3);
+    assert_eq!(give_up().await.unwrap(), []);
+    assert!(leases.forget_extents(&taken.ownership).await);
+    for replica in &world.replicas {
+        let frames = |index| {
+            let shard = SHARD;
+            replica.frames(ExtentId { shard, index })
+        };
+        assert!(empty.iter().all(|index| frames(*index).is_empty()));
+    }
+    let rows = world.extents().await;
+    let left: Vec<ExtentIdx> = rows.iter().map(|(key, _)| key.index).collect();
+    assert!(left.ends_with(&[whole, open]), "{left:?}");
+    drop((owner, taken));
+    let found = audit(&world, 9).await.unwrap();
+    assert_eq!(found[..state.len()], state);
 }

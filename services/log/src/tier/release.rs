@@ -28,12 +28,9 @@ pub(crate) async fn run(
     stop: CancellationToken,
 ) {
     let work = async {
-        // Under which ownership the log nodes hold nothing that was given up.
-        let mut swept: Option<Ownership> = None;
-        // The open extent before which nothing is left.
-        let mut emptied: Option<ExtentIdx> = None;
+        let mut done = Done::default();
         loop {
-            let pause = step(&env, &tier, &shard, (&mut swept, &mut emptied)).await;
+            let pause = step(&env, &tier, &shard, &mut done).await;
             tokio::select! {
                 biased;
                 () = shard.cold.released.notified() => {}
@@ -48,33 +45,38 @@ pub(crate) async fn run(
     }
 }
 
-async fn step(
-    env: &Env,
-    tier: &Tier,
-    shard: &Shard,
-    (swept, emptied): (&mut Option<Ownership>, &mut Option<ExtentIdx>),
-) -> Duration {
+/// What need not be done again.
+#[derive(Default)]
+struct Done {
+    /// Under this ownership the log nodes hold nothing that was given up.
+    swept: Option<Ownership>,
+    /// Nothing that no reader knows of is left before this open extent.
+    emptied: Option<ExtentIdx>,
+    /// Nor an empty one.
+    passed: Option<ExtentIdx>,
+}
+
+async fn step(env: &Env, tier: &Tier, shard: &Shard, done: &mut Done) -> Duration {
     let Ok(ownership) = shard.ownership() else {
         return CALM;
     };
-    if *swept != Some(ownership) {
+    if done.swept != Some(ownership) {
         // What an earlier release left on the log nodes when its process died, or when they could not be reached: a full
         // disk takes no appends, so there may be no later release that would get to it.
-        match env.leases.release_extents(&ownership, None).await {
-            Ok(first) => {
-                let all = env.leases.forget_extents(&ownership, first).await;
-                *swept = all.then_some(ownership);
-            }
-            Err(error) => tracing::debug!(shard = %shard.id, "forget old extents: {error}"),
-        }
+        let all = env.leases.forget_extents(&ownership).await;
+        done.swept = all.then_some(ownership);
     }
     let mut level = look(env, shard);
     while level > Level::Calm {
-        match release_some(env, tier, shard, ownership, emptied).await {
+        let mut released = release_some(env, tier, shard, ownership, &mut done.emptied).await;
+        if matches!(released, Released::Nothing) && level == Level::Full {
+            released = release_empty(env, shard, ownership, &mut done.passed).await;
+        }
+        match released {
             Released::Nothing => break,
             Released::Some => {}
             Released::NotForgotten => {
-                *swept = None;
+                done.swept = None;
                 break;
             }
         }
@@ -128,8 +130,8 @@ async fn release_some(
         }
     };
     // Readers first: who still holds an older list reads again (`read::scan`).
-    let gone = retain_from(shard, first);
-    let forgotten = env.leases.forget_extents(&ownership, first).await;
+    let gone = shard.drop_extents(|index| index < first);
+    let forgotten = env.leases.forget_extents(&ownership).await;
     if only_open && first >= kept {
         *emptied = Some(kept);
     }
@@ -141,8 +143,33 @@ async fn release_some(
     }
 }
 
-fn retain_from(shard: &Shard, first: ExtentIdx) -> u64 {
-    let before = shard.readables().extents.len();
-    shard.drop_extents_before(first);
-    (before.saturating_sub(shard.readables().extents.len())) as u64
+/// Gives up what is left of checkpoints that broke off: behind the newest whole one nothing else is released, and as long as
+/// they fill the disk no other is written.
+async fn release_empty(
+    env: &Env,
+    shard: &Shard,
+    ownership: Ownership,
+    passed: &mut Option<ExtentIdx>,
+) -> Released {
+    let open = shard.open_extent().map(|open| open.extent.id.index);
+    if open == *passed {
+        return Released::Nothing;
+    }
+    let gone = match env.leases.give_up_empty(&ownership).await {
+        Ok(gone) => gone,
+        Err(error) => {
+            tracing::debug!(shard = %shard.id, "give up empty extents: {error}");
+            return Released::Nothing;
+        }
+    };
+    shard.drop_extents(|index| gone.contains(&index));
+    if !env.leases.forget_extents(&ownership).await {
+        return Released::NotForgotten;
+    }
+    *passed = open;
+    if gone.is_empty() {
+        Released::Nothing
+    } else {
+        Released::Some
+    }
 }

@@ -52,6 +52,22 @@ const FOUND: &[(u64, Broken, &str)] = &[
         "owners that died before they could mark a committed checkpoint, then a full disk that took no other: nothing was ever released",
     ),
     (
+        429,
+        Broken {
+            tight: true,
+            ..NOTHING
+        },
+        "a fetch of what was deleted while it read answered nothing at all, as at the end of the log",
+    ),
+    (
+        503,
+        Broken {
+            tight: true,
+            ..NOTHING
+        },
+        "two of three log nodes full of checkpoints that broke off: no other fitted, and nothing was ever released",
+    ),
+    (
         409,
         NOTHING,
         "retention.bytes counted what lay in two objects twice, and deleted that much too early",

@@ -89,18 +89,15 @@ struct Pass<'a, 'r> {
 }
 
 impl Pass<'_, '_> {
-    /// The retained extents follow one another, from what is tiered on.
+    /// The retained extents follow one another, from what is tiered on: of what was tiered some may be gone (ADR 0012).
     fn journal(&mut self, extents: &[(ExtentKey, ExtentRow)], tiered: Lsn) {
-        let mut next = tiered;
-        for (i, (key, row)) in extents.iter().enumerate() {
-            let gap = if i == 0 {
-                row.first > next
-            } else {
-                row.first != next
-            };
-            if gap {
+        let mut next = Lsn(0);
+        for (key, row) in extents {
+            if row.first < next || row.first > next.max(tiered) {
                 let (index, first) = (key.index, row.first);
-                self.uncovered(format!("extent {index} begins at lsn {first}, not {next}"));
+                self.uncovered(format!(
+                    "extent {index} begins at lsn {first}, but the one before it ends at {next}, and {tiered} is what is tiered"
+                ));
             }
             if let ExtentState::Sealed(end) = row.state {
                 next = end;
