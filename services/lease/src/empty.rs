@@ -8,6 +8,8 @@
 //! # Crash consistency
 //! As in [`crate::release`]: the rows go first.
 
+use std::collections::BTreeSet;
+
 use tidemark_journal::Reader;
 use tidemark_meta::keys::cold::TierKey;
 use tidemark_meta::keys::extent::{ExtentKey, ExtentRow};
@@ -27,21 +29,20 @@ pub(crate) async fn give_up(
     inner: &Inner,
     ownership: Ownership,
 ) -> Result<Vec<ExtentIdx>, TakeError> {
-    let rows = sealed_extents(inner, ownership.shard, None).await?;
+    let shard = ownership.shard;
+    let rows = sealed_extents(inner, shard, None).await?;
     // Without a mark nothing is known to be replayed from, and what there is stays.
-    let Some(marked) = rows.iter().rposition(|sealed| sealed.row.ckpt) else {
-        return Ok(Vec::new());
-    };
+    let marked = rows.iter().rposition(|sealed| sealed.row.ckpt);
+    let behind = marked.map_or(rows.len(), |at| at + 1);
+    let mut left: BTreeSet<ExtentIdx> = rows.iter().map(|sealed| sealed.index).collect();
     let reader = Reader::mutated(inner.nodes.clone(), inner.config.mutation);
     let mut empty: Vec<(ExtentKey, ExtentRow)> = Vec::new();
-    for SealedRow { index, row, sealed } in rows.into_iter().skip(marked + 1) {
+    for SealedRow { index, row, sealed } in rows.into_iter().skip(behind) {
         // What an operator gave up of it may have been its checkpoint.
         if row.lost.is_none() && !has_checkpoint(&reader, &sealed).await? {
-            let shard = ownership.shard;
             empty.push((ExtentKey { shard, index }, row));
         }
     }
-    let mut gone = Vec::with_capacity(empty.len());
     for some in empty.chunks(CHUNK) {
         let cleared = transact::<_, NotOwner>(
             inner.store.as_ref(),
@@ -49,20 +50,21 @@ pub(crate) async fn give_up(
             &inner.entropy,
             move |tx| Box::pin(clear(tx, ownership, some)),
         );
-        let (cleared, _) = cleared
-            .await
-            .map_err(|error| match OwnerError::from(error) {
-                OwnerError::NotOwner(why) => TakeError::Lost(why),
-                OwnerError::Store(error) => TakeError::Store(error),
-            })?;
+        let cleared = cleared.await.map_err(OwnerError::from);
+        let (cleared, _) = cleared.map_err(|error| match error {
+            OwnerError::NotOwner(why) => TakeError::Lost(why),
+            OwnerError::Store(error) => TakeError::Store(error),
+        })?;
         inner.note_commit();
-        gone.extend(cleared);
+        cleared.iter().for_each(|index| {
+            left.remove(index);
+        });
     }
-    Ok(gone)
+    Ok(left.into_iter().collect())
 }
 
 /// Clears the rows that are still as they were read, and tiered: a sealed extent never changes (J8), but it may have been
-/// given up, or marked.
+/// marked. Answers which are gone. Idempotent: one that is gone already was cleared by an earlier try.
 async fn clear(
     tx: &mut dyn Transaction,
     ownership: Ownership,
@@ -74,8 +76,11 @@ async fn clear(
     let mut cleared = Vec::new();
     for (key, row) in rows {
         let stored = keys::get(tx, key, Mode::Serializable).await?;
-        if stored.as_ref() == Some(row) && is_tiered(row, tier) {
+        let goes = stored.as_ref() == Some(row) && is_tiered(row, tier);
+        if goes {
             keys::clear(tx, key);
+        }
+        if goes || stored.is_none() {
             cleared.push(key.index);
         }
     }

@@ -342,8 +342,8 @@ impl Leases {
     }
 
     /// Gives up sealed extents without a complete checkpoint behind the newest extent that is marked as having one (J1, ADR
-    /// 0012), as far as they are tiered. Answers which: keep readers off them, then call [`Leases::forget_extents`]. Reads
-    /// them, so call it when room is wanted.
+    /// 0012), as far as they are tiered. Answers the sealed extents that are left: keep readers off others, then call
+    /// [`Leases::forget_extents`]. Reads what it decides on, so call it when room is wanted.
     ///
     /// # Errors
     /// See [`TakeError`]. An extent that cannot be read is never taken for an empty one.

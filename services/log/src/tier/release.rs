@@ -155,21 +155,17 @@ async fn release_empty(
     if open == *passed {
         return Released::Nothing;
     }
-    let gone = match env.leases.give_up_empty(&ownership).await {
-        Ok(gone) => gone,
+    let left = match env.leases.give_up_empty(&ownership).await {
+        Ok(left) => left,
         Err(error) => {
             tracing::debug!(shard = %shard.id, "give up empty extents: {error}");
             return Released::Nothing;
         }
     };
-    shard.drop_extents(|index| gone.contains(&index));
+    shard.drop_extents(|index| Some(index) < open && !left.contains(&index));
     if !env.leases.forget_extents(&ownership).await {
         return Released::NotForgotten;
     }
     *passed = open;
-    if gone.is_empty() {
-        Released::Nothing
-    } else {
-        Released::Some
-    }
+    Released::Some
 }
