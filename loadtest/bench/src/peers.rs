@@ -8,8 +8,10 @@ mod server;
 mod summary;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tidemark_runtime::Tasks;
 
 pub use self::peer::Peer;
 pub use self::server::{Places, Server};
@@ -123,6 +125,7 @@ async fn one_round(
     round: u32,
     options: &Options,
 ) -> Result<Round, LoadError> {
+    settle().await;
     let (mut server, first_ack) = Server::start(peer, options).await?;
     let idle_bytes = server.usage_now().map_or(0, |u| u.resident_bytes);
     let progress = Progress {
@@ -144,6 +147,16 @@ async fn one_round(
         idle_bytes,
         report,
     })
+}
+
+/// How long the machine is left alone before a round.
+const REST: Duration = Duration::from_secs(3);
+
+/// Lets the round before end: what its server wrote without syncing, and the removal of its files, would be paid for by the
+/// one after.
+async fn settle() {
+    Tasks::spawn_blocking(rustix::fs::sync).await;
+    tokio::time::sleep(REST).await;
 }
 
 /// The scenario as this peer can run it, or why it cannot: sequential producers speak the peer's own protocol when it has
