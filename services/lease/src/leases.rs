@@ -17,8 +17,8 @@ use tokio::time::Instant;
 
 use crate::observer::Observer;
 use crate::{
-    LostRange, OwnerError, OwnershipState, ProbeError, RollError, TakeError, empty, heartbeat,
-    owner, ownership, release, roll, take, unclean,
+    LostRange, OwnerError, OwnershipState, ProbeError, RollError, TakeError, UncleanSealed, empty,
+    heartbeat, owner, ownership, release, roll, take, unclean,
 };
 
 /// How extents are replicated and how long a silent owner is believed in.
@@ -120,13 +120,6 @@ pub struct Rolled {
     /// Data frames the old extent did not commit, in order, with the LSNs they had there. Append each after the
     /// checkpoint and re-key its pending acks to the LSN it gets (J13): their offsets stay.
     pub uncommitted: Vec<(Lsn, FrameBody)>,
-}
-
-/// What an unclean seal gave up, for the message to the operator and the tenants.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct UncleanSealed {
-    /// The extents that lost something, with the range each lost.
-    pub lost: Vec<SealedExtent>,
 }
 
 /// The lease operations of one process. Cheap to clone.
@@ -341,18 +334,16 @@ impl Leases {
         release::release(&self.0, *ownership, last).await
     }
 
-    /// Gives up sealed extents without a complete checkpoint behind the newest extent that is marked as having one (J1, ADR
-    /// 0012), as far as they are tiered. Answers the sealed extents that are left: keep readers off others, then call
-    /// [`Leases::forget_extents`]. Reads what it decides on, so call it when room is wanted.
+    /// Gives up sealed extents without a complete checkpoint behind the newest that is marked (ADR 0012), as far as they are
+    /// tiered. Answers the sealed ones that are left: keep readers off others, then call [`Leases::forget_extents`].
     ///
     /// # Errors
-    /// See [`TakeError`]. An extent that cannot be read is never taken for an empty one.
+    /// See [`TakeError`].
     pub async fn give_up_empty(&self, ownership: &Ownership) -> Result<Vec<ExtentIdx>, TakeError> {
         empty::give_up(&self.0, *ownership).await
     }
 
-    /// Has the log nodes forget the shard's extents that were given up. `false`: some node may still hold them: call it
-    /// again.
+    /// Has the log nodes forget the shard's extents that were given up. `false`: some may still hold them: call it again.
     pub async fn forget_extents(&self, ownership: &Ownership) -> bool {
         release::forget(&self.0, ownership).await
     }

@@ -61,7 +61,8 @@ mod walk;
 
 pub use error::{NotOwner, OwnerError, ProbeError, RollError, TakeError};
 pub use gone::{GoneExtent, GoneShard, find_gone, silent_nodes};
-pub use leases::{LeaseConfig, Leases, Rolled, SealedExtent, Taken, UncleanSealed};
+pub use leases::{LeaseConfig, Leases, Rolled, SealedExtent, Taken};
 pub use ownership::{OwnershipState, require};
 pub use roll::{RollReason, roll_reason};
 pub use tidemark_meta::keys::extent::LostRange;
+pub use unclean::UncleanSealed;

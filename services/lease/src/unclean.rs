@@ -13,7 +13,7 @@ use crate::leases::Inner;
 use crate::seal::SealRefused;
 use crate::settle::{Body, Settled, settle};
 use crate::walk::{has_checkpoint, sealed_extents};
-use crate::{LostRange, NotOwner, SealedExtent, TakeError, UncleanSealed, require};
+use crate::{LostRange, NotOwner, SealedExtent, TakeError, require};
 
 const CHUNK_BYTES: usize = 4 << 20;
 
@@ -23,6 +23,13 @@ struct Change {
     from: ExtentRow,
     to: ExtentRow,
     sealed: SealedExtent,
+}
+
+/// What an unclean seal gave up, for the message to the operator and the tenants.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UncleanSealed {
+    /// The extents that lost something, with the range each lost.
+    pub lost: Vec<SealedExtent>,
 }
 
 /// See [`crate::Leases::unclean_seal`].
