@@ -8,8 +8,6 @@
 //! # Crash consistency
 //! As in [`crate::release`]: the rows go first.
 
-use std::collections::BTreeSet;
-
 use tidemark_journal::Reader;
 use tidemark_meta::keys::cold::TierKey;
 use tidemark_meta::keys::extent::{ExtentKey, ExtentRow};
@@ -19,7 +17,7 @@ use tidemark_types::{ExtentIdx, Ownership};
 use crate::leases::Inner;
 use crate::release::is_tiered;
 use crate::walk::{SealedRow, has_checkpoint, sealed_extents};
-use crate::{NotOwner, OwnerError, TakeError, require};
+use crate::{NotOwner, TakeError, require};
 
 /// Rows cleared in one transaction.
 const CHUNK: usize = 100;
@@ -34,7 +32,7 @@ pub(crate) async fn give_up(
     // Without a mark nothing is known to be replayed from, and what there is stays.
     let marked = rows.iter().rposition(|sealed| sealed.row.ckpt);
     let behind = marked.map_or(rows.len(), |at| at + 1);
-    let mut left: BTreeSet<ExtentIdx> = rows.iter().map(|sealed| sealed.index).collect();
+    let mut left: Vec<ExtentIdx> = rows.iter().map(|sealed| sealed.index).collect();
     let reader = Reader::mutated(inner.nodes.clone(), inner.config.mutation);
     let mut empty: Vec<(ExtentKey, ExtentRow)> = Vec::new();
     for SealedRow { index, row, sealed } in rows.into_iter().skip(behind) {
@@ -50,17 +48,11 @@ pub(crate) async fn give_up(
             &inner.entropy,
             move |tx| Box::pin(clear(tx, ownership, some)),
         );
-        let cleared = cleared.await.map_err(OwnerError::from);
-        let (cleared, _) = cleared.map_err(|error| match error {
-            OwnerError::NotOwner(why) => TakeError::Lost(why),
-            OwnerError::Store(error) => TakeError::Store(error),
-        })?;
+        let (cleared, _) = cleared.await?;
         inner.note_commit();
-        cleared.iter().for_each(|index| {
-            left.remove(index);
-        });
+        left.retain(|index| !cleared.contains(index));
     }
-    Ok(left.into_iter().collect())
+    Ok(left)
 }
 
 /// Clears the rows that are still as they were read, and tiered: a sealed extent never changes (J8), but it may have been

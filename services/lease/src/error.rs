@@ -154,6 +154,15 @@ impl Coded for OwnerError {
     }
 }
 
+impl From<TransactError<NotOwner>> for TakeError {
+    fn from(error: TransactError<NotOwner>) -> Self {
+        match error {
+            TransactError::Refused(why) => Self::Lost(why),
+            TransactError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
 impl From<TransactError<NotOwner>> for OwnerError {
     fn from(error: TransactError<NotOwner>) -> Self {
         match error {

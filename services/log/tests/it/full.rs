@@ -9,7 +9,6 @@ use tidemark_journal::DiskUse;
 use tidemark_log::{AppendError, AppendOptions};
 use tidemark_lognode::sim::SimDisk;
 use tidemark_lognode::{LogNode, LogNodeConfig};
-use tidemark_meta::keys::extent::{ExtentKey, ExtentRow};
 use tidemark_meta::keys::shard::ShardKey;
 use tidemark_meta::{MetaStore, Mode, keys};
 use tidemark_runtime::{Clock, Entropy, Tasks};
@@ -26,10 +25,8 @@ const TRIES_MAX: u64 = MINUTES * 60 / 2;
 async fn tried(world: &World, shard: ShardId) -> (u64, u64) {
     let mut tx = world.store.begin();
     let row = keys::get(tx.as_mut(), &ShardKey(shard), Mode::Snapshot).await;
-    let range = ExtentKey::of_shard(shard);
-    let extents = keys::scan::<ExtentKey>(tx.as_mut(), range, 10_000, Mode::Snapshot).await;
     let epoch = row.unwrap().unwrap().epoch.0;
-    (epoch, extents.unwrap().len() as u64)
+    (epoch, world.extents(shard).await.len() as u64)
 }
 
 /// Appends are refused, reads go on, and once there is room everything in flight is acked, under the same epoch.
@@ -240,14 +237,6 @@ async fn an_extent_that_holds_space_back_is_rolled_after_a_restart_of_its_log_no
     assert_eq!(p.log.tier_counters().objects, 1);
 }
 
-/// The rows of a shard's extents, oldest first.
-async fn extents(world: &World, shard: ShardId) -> Vec<(ExtentKey, ExtentRow)> {
-    let mut tx = world.store.begin();
-    let range = ExtentKey::of_shard(shard);
-    let rows = keys::scan(tx.as_mut(), range, 10_000, Mode::Snapshot).await;
-    rows.unwrap()
-}
-
 /// Owners that died before they could say that their checkpoints were committed, and a disk that takes no other checkpoint:
 /// whoever takes over says it, and what lies before is given up. (Found by seed 364 of the simulator: the disk stayed full.)
 #[tokio::test(start_paused = true)]
@@ -263,19 +252,12 @@ async fn a_committed_checkpoint_that_was_never_marked_makes_room_at_a_full_disk(
         pause(1).await;
     }
     p.stop().await;
-    let before = extents(&world, shard).await;
+    let before = world.extents(shard).await;
     assert!(before.len() > 2, "{} extents", before.len());
     let mut tx = world.store.begin();
-    for (key, row) in &before {
-        let ckpt = false;
-        keys::put(
-            tx.as_mut(),
-            key,
-            &ExtentRow {
-                ckpt,
-                ..row.clone()
-            },
-        );
+    for (key, mut row) in before.iter().cloned() {
+        row.ckpt = false;
+        keys::put(tx.as_mut(), &key, &row);
     }
     tx.commit().await.unwrap();
 
@@ -283,7 +265,7 @@ async fn a_committed_checkpoint_that_was_never_marked_makes_room_at_a_full_disk(
     world.fill_disks(990);
     let p = world.start_unready().await;
     pause(20).await;
-    let left = extents(&world, shard).await;
+    let left = world.extents(shard).await;
     let (newest, _) = before.last().unwrap();
     assert_eq!((left[0].0.index, left[0].1.ckpt), (newest.index, true));
     world.replicas[0].set_full(false);

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tidemark_lease::{TakeError, silent_nodes};
 use tidemark_log::{AppendError, AppendOptions, ShardState};
-use tidemark_meta::keys::extent::{ExtentKey, ExtentRow};
+use tidemark_meta::keys::extent::ExtentRow;
 use tidemark_meta::keys::state::{StateKey, StateRow};
-use tidemark_meta::{MetaStore, Mode, keys};
+use tidemark_meta::{MetaStore, keys};
 use tidemark_runtime::Tasks;
 use tidemark_topics::Topic;
 use tidemark_types::{LeaderEpoch, Lsn, PartitionIndex, ShardId};
@@ -264,11 +264,8 @@ async fn nothing_is_rebuilt_without_the_operators_word() {
     world.wipe();
     world.give_up().await;
     // The rows forget that they were given up.
+    let rows = world.extents(shard).await;
     let mut tx = world.store.begin();
-    let range = ExtentKey::of_shard(shard);
-    let rows: Vec<(ExtentKey, ExtentRow)> = keys::scan(tx.as_mut(), range, 1_000, Mode::Snapshot)
-        .await
-        .unwrap();
     for (key, row) in &rows {
         let emptied = ExtentRow {
             first: row.first,
@@ -299,12 +296,7 @@ async fn an_unclean_seal_loses_nothing_that_was_tiered() {
     let before = bytes(&p, &topic, P0).await;
     let shard = topic.partition(P0).unwrap().shard;
     p.stop().await;
-    let mut tx = world.store.begin();
-    let range = ExtentKey::of_shard(shard);
-    let rows: Vec<(ExtentKey, ExtentRow)> = keys::scan(tx.as_mut(), range, 1_000, Mode::Snapshot)
-        .await
-        .unwrap();
-    drop(tx);
+    let rows = world.extents(shard).await;
     let (key, row) = rows.last().unwrap();
     let newest = tidemark_journal::ExtentId {
         shard,

@@ -3,17 +3,12 @@
 use std::time::Duration;
 
 use tidemark_meta::faulty::Faults;
-use tidemark_meta::keys::extent::ExtentKey;
-use tidemark_meta::{MetaStore, Mode, keys};
 use tidemark_types::{Coded, Offset, ShardId};
 
 use crate::world::{P0, World, idempotent};
 
 async fn extents(world: &World, shard: ShardId) -> usize {
-    let mut tx = world.store.begin();
-    let range = ExtentKey::of_shard(shard);
-    let rows = keys::scan::<ExtentKey>(tx.as_mut(), range, 1_000, Mode::Snapshot).await;
-    rows.unwrap().len()
+    world.extents(shard).await.len()
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,11 +14,13 @@ use tidemark_log::{
     FetchedPartition, Isolation, Log, LogConfig, TierConfig,
 };
 use tidemark_meta::faulty::Faulty;
+use tidemark_meta::keys::extent::{ExtentKey, ExtentRow};
 use tidemark_meta::sim::Sim;
+use tidemark_meta::{MetaStore, Mode, keys};
 use tidemark_records::{Batch, BatchBuilder, Compression};
 use tidemark_runtime::{Clock, Entropy, Tasks};
 use tidemark_topics::{NewTopic, Topic, Topics};
-use tidemark_types::{NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, Tenant};
+use tidemark_types::{NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, ShardId, Tenant};
 
 pub(crate) const TENANT: Tenant = Tenant::default_without_auth();
 pub(crate) const BASE_MS: i64 = 1_700_000_000_000;
@@ -132,6 +134,14 @@ impl World {
                 written_bytes: 0,
             }));
         }
+    }
+
+    /// The rows of a shard's extents, oldest first.
+    pub(crate) async fn extents(&self, shard: ShardId) -> Vec<(ExtentKey, ExtentRow)> {
+        let mut tx = self.store.begin();
+        let range = ExtentKey::of_shard(shard);
+        let rows = keys::scan(tx.as_mut(), range, 10_000, Mode::Snapshot).await;
+        rows.unwrap()
     }
 
     /// The log nodes' disks are gone: others take their place.

@@ -5,8 +5,12 @@ use tidemark_sim::{Broken, run};
 
 /// The disks hold next to nothing.
 const TIGHT: Broken = Broken {
-    tight: true,
     tables: Some(false),
+    ..TIGHT_TABLES
+};
+/// The same, and there may be tables.
+const TIGHT_TABLES: Broken = Broken {
+    tight: true,
     ..NOTHING
 };
 const NOTHING: Broken = Broken {
@@ -53,18 +57,12 @@ const FOUND: &[(u64, Broken, &str)] = &[
     ),
     (
         429,
-        Broken {
-            tight: true,
-            ..NOTHING
-        },
+        TIGHT_TABLES,
         "a fetch of what was deleted while it read answered nothing at all, as at the end of the log",
     ),
     (
         503,
-        Broken {
-            tight: true,
-            ..NOTHING
-        },
+        TIGHT_TABLES,
         "two of three log nodes full of checkpoints that broke off: no other fitted, and nothing was ever released",
     ),
     (
