@@ -3,8 +3,11 @@
 //! readers that fell behind what memory holds: their bytes are not in the cache, since they were written past it, and
 //! filling fresh pages with them took more than half of such a read's CPU time.
 
+mod many;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 
@@ -12,6 +15,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
+
+pub use many::read_many;
 
 /// Memory, offset and length are multiples of it, bytes: a page, no device asks for more.
 pub const ALIGN: usize = 4096;
@@ -60,40 +65,96 @@ pub fn reopen(file: &File) -> io::Result<File> {
 /// # Errors
 /// What the system said.
 pub fn read_at(file: &File, offset: u64, len: usize) -> io::Result<Bytes> {
-    let start = offset / ALIGN as u64 * ALIGN as u64;
-    let skip = usize::try_from(offset - start).expect("less than a block");
-    let bytes = (skip + len).next_multiple_of(ALIGN);
-    let mut memory: Vec<u8> = Vec::with_capacity(bytes + ALIGN);
-    let from = aligned_from(memory.spare_capacity_mut());
-    memory.resize(from, 0);
-    let mut have = 0;
-    while have < bytes {
-        let room = &mut memory.spare_capacity_mut()[have..bytes];
-        let read = retry(|| {
-            let read = rustix::io::pread(file, &mut *room, start + have as u64)?;
-            Ok(read.0.len())
-        })?;
-        let before = have;
-        have += read;
-        if read == 0 || start + have as u64 >= file.metadata()?.len() {
-            break;
-        }
-        // What interrupted a read within a block: the block is asked for again.
-        have = have / ALIGN * ALIGN;
-        if have == before {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+    let mut stretch = Stretch::new(offset, len);
+    stretch.read(file)?;
+    Ok(stretch.into_bytes())
+}
+
+/// Memory for the blocks around what is asked for, and how much of them was read.
+#[derive(Debug)]
+struct Stretch {
+    memory: Vec<u8>,
+    /// Where in the memory the first block begins.
+    from: usize,
+    /// Where in the file it does.
+    start: u64,
+    /// What is asked for: behind so many bytes of the first block, so many.
+    skip: usize,
+    len: usize,
+    /// Bytes of all blocks.
+    bytes: usize,
+    have: usize,
+}
+
+impl Stretch {
+    fn new(offset: u64, len: usize) -> Self {
+        let start = offset / ALIGN as u64 * ALIGN as u64;
+        let skip = usize::try_from(offset - start).expect("less than a block");
+        let bytes = (skip + len).next_multiple_of(ALIGN);
+        let mut memory: Vec<u8> = Vec::with_capacity(bytes + ALIGN);
+        let from = aligned_from(memory.spare_capacity_mut());
+        memory.resize(from, 0);
+        Self {
+            memory,
+            from,
+            start,
+            skip,
+            len,
+            bytes,
+            have: 0,
         }
     }
-    #[expect(
-        unsafe_code,
-        reason = "zeros that are overwritten at once cost a fifth of such a read's CPU time"
-    )]
-    // SAFETY: the reads wrote the first `have` bytes of what was spare, which is within the capacity.
-    unsafe {
-        memory.set_len(from + have);
+
+    /// Where the next block goes, and those behind it.
+    fn room(&mut self) -> &mut [MaybeUninit<u8>] {
+        &mut self.memory.spare_capacity_mut()[self.have..self.bytes]
     }
-    let end = have.min(skip + len);
-    Ok(Bytes::from(memory).slice(from + skip.min(end)..from + end))
+
+    fn next(&self) -> u64 {
+        self.start + self.have as u64
+    }
+
+    /// Takes note of a read into [`Self::room`]; one that something interrupted within a block is asked for that block again.
+    fn filled(&mut self, read: usize) {
+        self.have += read;
+        if self.have < self.bytes {
+            self.have = self.have / ALIGN * ALIGN;
+        }
+    }
+
+    /// Reads what is missing.
+    fn read(&mut self, file: &File) -> io::Result<()> {
+        while self.have < self.bytes {
+            let (before, next) = (self.have, self.next());
+            let read = retry(|| Ok(rustix::io::pread(file, self.room(), next)?.0.len()))?;
+            self.filled(read);
+            if self.have == self.bytes {
+                break;
+            }
+            if read == 0 || next + read as u64 >= file.metadata()?.len() {
+                self.have = before + read;
+                break;
+            }
+            if self.have == before {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn into_bytes(mut self) -> Bytes {
+        #[expect(
+            unsafe_code,
+            reason = "zeros that are overwritten at once cost a fifth of such a read's CPU time"
+        )]
+        // SAFETY: reads wrote the first `have` bytes of what was spare, which is within the capacity.
+        unsafe {
+            self.memory.set_len(self.from + self.have);
+        }
+        let end = self.have.min(self.skip + self.len);
+        let (first, last) = (self.from + self.skip.min(end), self.from + end);
+        Bytes::from(self.memory).slice(first..last)
+    }
 }
 
 impl Gather {

@@ -64,6 +64,12 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// Reads up to `len` bytes at `offset`; fewer only at the end of the file.
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Bytes>;
 
+    /// The same for each of `wanted`, offsets and lengths: a device gets them all at once.
+    fn read_many(&self, wanted: &[(u64, usize)]) -> io::Result<Vec<Bytes>> {
+        let read = |&(offset, len): &(u64, usize)| self.read_at(offset, len);
+        wanted.iter().map(read).collect()
+    }
+
     /// Forgets what of the file is cached and already called durable, so that reads ask the disk. What
     /// was written and not yet synced is kept.
     fn drop_cache(&self) -> io::Result<()>;

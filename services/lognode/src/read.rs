@@ -9,18 +9,21 @@
 //! Blocks hold frames of every shard that was written to at the time. Where most is of other extents and blocks are large,
 //! only their heads and the extent's own frames are read; else reading on through all of it is cheapest.
 
-use bytes::Bytes;
+use std::mem;
+
 use tidemark_journal::{ExtentId, Frame, ReadFrames, ReplicaError, read_memory_bytes_max};
 use tidemark_types::Lsn;
 
 use crate::format::{Entry, EntryKind, Position};
 use crate::view::{Durable, SegmentFile, View};
-use crate::window::{Block, Window, frame};
+use crate::window::{Window, frame};
 
 const CHUNK_BYTES_MIN: usize = 64 << 10;
 const CHUNK_BYTES_MAX: usize = 1 << 20;
 /// Between blocks from this size on what is not wanted is left out; smaller ones cost less to read than to pass over.
 const SPARSE_BLOCK_BYTES_MIN: u32 = 128 << 10;
+/// Runs that are read at once at the most.
+const RUNS_MAX: usize = 64;
 /// What aligning a read's memory may take beside it, bytes.
 const READ_SLACK_BYTES: usize = 8192;
 
@@ -211,49 +214,102 @@ impl ReadPlan {
         let mut window = Window::new(&*stop.segment.file, chunk);
         window.expect(stop.dense);
         let mut at = stop.at;
-        while out.next < stop.end {
-            let found = window.block(self.secret, at);
-            let block = found
-                .map_err(|e| self.bad(stop, out.next, at.offset, 4096, &e))?
-                .ok_or_else(|| self.bad(stop, out.next, at.offset, 4096, &"no intact block"))?;
-            let bodies = self.wanted(&block, out.next);
-            window.expect(stop.dense || block.header.block_bytes < SPARSE_BLOCK_BYTES_MIN);
-            for (i, &(entry, offset)) in bodies.iter().enumerate() {
-                let bytes = entry.bytes as usize;
-                let room = self.bytes_max.saturating_sub(out.bytes);
-                if !out.frames.is_empty() && bytes > room {
-                    return Ok(false);
-                }
-                let bad = |e: &dyn std::fmt::Display| {
-                    self.bad(stop, out.next, offset, u64::from(entry.bytes), e)
-                };
-                if entry.lsn != out.next {
-                    return Err(bad(&format!("lsn {} comes next", entry.lsn)));
-                }
-                let run = window.get(offset, run_bytes(&bodies[i..], room));
-                let run: Bytes = run.map_err(|e| bad(&e))?;
-                let body = run.slice(..run.len().min(bytes));
-                let frame = frame(entry, &body).map_err(|e| bad(&e))?;
-                let (base, memory) = window.memory();
-                let from = Position {
-                    segment: stop.at.segment,
-                    offset: base,
-                };
-                out.push(frame, from, memory);
+        let mut later = Runs::default();
+        while later.next(out) < stop.end {
+            let planned = self.plan_block(stop, &mut window, at, &mut later, out);
+            let waits = matches!(planned, Ok(Some(_))) && !window.reads_ahead();
+            if !waits || later.runs.len() >= RUNS_MAX {
+                self.take(stop, &mut later, &mut window, out)?;
             }
-            at.offset += u64::from(block.header.block_bytes);
+            let Some(block_bytes) = planned? else {
+                return Ok(false);
+            };
+            at.offset += u64::from(block_bytes);
         }
+        self.take(stop, &mut later, &mut window, out)?;
         Ok(true)
     }
 
-    /// The frames of a block that are read, each with the offset of its body.
-    fn wanted<'a>(&self, block: &'a Block, next: Lsn) -> Vec<(&'a Entry, u64)> {
-        let ours = |entry: &Entry| {
-            entry.kind == EntryKind::Frame
+    /// Adds the frames of the block at `at` that are to be read, and gives the block's bytes. `None`: no more fit.
+    fn plan_block(
+        &self,
+        stop: &Stop,
+        window: &mut Window<'_>,
+        at: Position,
+        later: &mut Runs,
+        out: &Gathered,
+    ) -> Result<Option<u32>, ReplicaError> {
+        let next = later.next(out);
+        let found = window.block(self.secret, at);
+        let block = found
+            .map_err(|e| self.bad(stop, next, at.offset, 4096, &e))?
+            .ok_or_else(|| self.bad(stop, next, at.offset, 4096, &"no intact block"))?;
+        window.expect(stop.dense || block.header.block_bytes < SPARSE_BLOCK_BYTES_MIN);
+        for (entry, offset) in block.bodies() {
+            let next = later.next(out);
+            let ours = entry.kind == EntryKind::Frame
                 && entry.extent == self.extent
-                && (next..self.end).contains(&entry.lsn)
-        };
-        block.bodies().filter(|(entry, _)| ours(entry)).collect()
+                && (next..self.end).contains(&entry.lsn);
+            if !ours {
+                continue;
+            }
+            let before = out.bytes + later.bytes;
+            if before > 0 && entry.bytes as usize > self.bytes_max.saturating_sub(before) {
+                return Ok(None);
+            }
+            if entry.lsn != next {
+                let why = format!("lsn {} comes next", entry.lsn);
+                return Err(self.bad(stop, next, offset, u64::from(entry.bytes), &why));
+            }
+            later.add(*entry, offset);
+        }
+        Ok(Some(block.header.block_bytes))
+    }
+
+    /// Reads what was planned: all at once, or out of the window where that holds most of it.
+    fn take(
+        &self,
+        stop: &Stop,
+        later: &mut Runs,
+        window: &mut Window<'_>,
+        out: &mut Gathered,
+    ) -> Result<(), ReplicaError> {
+        let Runs { runs, .. } = mem::take(later);
+        let mut read = Vec::new().into_iter();
+        if runs.len() > 1 && !window.reads_ahead() {
+            let wanted: Vec<_> = runs.iter().map(|run| (run.offset, run.bytes)).collect();
+            // Where that fails they are read one by one: to say which, and for those before it.
+            if let Ok(all) = stop.segment.file.read_many(&wanted) {
+                read = all.into_iter();
+            }
+        }
+        for run in runs {
+            let (bytes, (base, memory)) = if let Some(bytes) = read.next() {
+                let held = (run.offset, bytes.len());
+                (bytes, held)
+            } else {
+                let bytes = window.get(run.offset, run.bytes);
+                let bytes = bytes
+                    .map_err(|e| self.bad(stop, out.next, run.offset, run.bytes as u64, &e))?;
+                (bytes, window.memory())
+            };
+            let from = Position {
+                segment: stop.at.segment,
+                offset: base,
+            };
+            let mut at = 0;
+            for entry in &run.entries {
+                let end = at + entry.bytes as usize;
+                let body = bytes.slice(at.min(bytes.len())..end.min(bytes.len()));
+                let frame = frame(entry, &body).map_err(|e| {
+                    let offset = run.offset + at as u64;
+                    self.bad(stop, entry.lsn, offset, u64::from(entry.bytes), &e)
+                })?;
+                out.push(frame, from, memory);
+                at = end;
+            }
+        }
+        Ok(())
     }
 
     fn bad(
@@ -273,17 +329,43 @@ impl ReadPlan {
     }
 }
 
-/// Bytes of the first body and of those that follow it without a gap, as many as `room` allows.
-fn run_bytes(bodies: &[(&Entry, u64)], room: usize) -> usize {
-    let mut bytes = 0;
-    let mut end = None;
-    for &(entry, offset) in bodies {
-        let with = bytes + entry.bytes as usize;
-        if end.is_some_and(|end| end != offset || with > room) {
-            break;
-        }
-        bytes = with;
-        end = Some(offset + u64::from(entry.bytes));
+/// Frames that are read next.
+#[derive(Debug, Default)]
+struct Runs {
+    runs: Vec<Run>,
+    bytes: usize,
+    /// What follows on the last of them.
+    next: Option<Lsn>,
+}
+
+/// Bodies without a gap between them.
+#[derive(Debug)]
+struct Run {
+    offset: u64,
+    bytes: usize,
+    entries: Vec<Entry>,
+}
+
+impl Runs {
+    fn next(&self, out: &Gathered) -> Lsn {
+        self.next.unwrap_or(out.next)
     }
-    bytes
+
+    fn add(&mut self, entry: Entry, offset: u64) {
+        let bytes = entry.bytes as usize;
+        self.bytes += bytes;
+        self.next = Some(entry.lsn.next());
+        if let Some(last) = self.runs.last_mut()
+            && last.offset + last.bytes as u64 == offset
+        {
+            last.bytes += bytes;
+            last.entries.push(entry);
+            return;
+        }
+        self.runs.push(Run {
+            offset,
+            bytes,
+            entries: vec![entry],
+        });
+    }
 }

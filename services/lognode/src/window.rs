@@ -42,6 +42,11 @@ impl<'a> Window<'a> {
         self.ahead_bytes = if dense { self.chunk_bytes } else { HEAD_BYTES };
     }
 
+    /// Whether it does.
+    pub(crate) fn reads_ahead(&self) -> bool {
+        self.ahead_bytes > HEAD_BYTES
+    }
+
     /// What the slices handed out since the last read hold: where it begins in the file, and its bytes.
     pub(crate) fn memory(&self) -> (u64, usize) {
         (self.base, self.bytes.len())

@@ -240,6 +240,21 @@ impl DiskFile for RealFile {
         Ok(Bytes::from(out))
     }
 
+    fn read_many(&self, wanted: &[(u64, usize)]) -> io::Result<Vec<Bytes>> {
+        if wanted.iter().all(|&(_, len)| len >= direct::READ_BYTES_MIN)
+            && let Some(file) = self.direct()
+        {
+            match direct::read_many(file, wanted) {
+                Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
+                    self.only_cached.store(true, Ordering::Relaxed);
+                }
+                other => return other,
+            }
+        }
+        let read = |&(offset, len): &(u64, usize)| self.read_at(offset, len);
+        wanted.iter().map(read).collect()
+    }
+
     fn drop_cache(&self) -> io::Result<()> {
         Ok(rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed)?)
     }
@@ -308,6 +323,16 @@ mod tests {
             let read = file.read_at(at, len).unwrap();
             let from = usize::try_from(at).unwrap().min(bytes.len());
             assert!(read == bytes[from..bytes.len().min(from + len)], "{at}");
+        }
+        // Many at once, large ones and mixed ones.
+        for wanted in [
+            &[(1, 100_000), (70_000, 65_537), (900_000, 1 << 20)][..],
+            &[(1, 100_000), (33, 4096)],
+            &[],
+        ] {
+            let read = file.read_many(wanted).unwrap();
+            let each = wanted.iter().map(|&(at, len)| file.read_at(at, len));
+            assert_eq!(read, each.collect::<io::Result<Vec<_>>>().unwrap());
         }
     }
 }

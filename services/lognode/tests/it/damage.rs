@@ -193,6 +193,50 @@ async fn rot_in_a_closed_segment_is_found_by_reads_and_by_verify() {
     );
 }
 
+/// Frames of a shard that lie far apart are read together; one that rotted takes none of the others with it.
+#[tokio::test(start_paused = true)]
+async fn rot_among_frames_that_are_read_together_costs_that_frame() {
+    let config = LogNodeConfig {
+        segment_bytes: 32 << 20,
+        open_verify_bytes_max: 0,
+        ..LogNodeConfig::small()
+    };
+    let rig = Rig::with(16, config).await;
+    let extents = [0, 1, 2].map(|shard| extent(shard, 0));
+    let mut pens = extents.map(|e| Pen::new(e, 1));
+    for e in extents {
+        rig.open(e, 1).await.unwrap();
+    }
+    let mut frames = Vec::new();
+    for _ in 0..6 {
+        for (shard, pen) in pens.iter_mut().enumerate() {
+            let frame = pen.frame(140_000);
+            rig.append(extents[shard], 1, vec![frame.clone()])
+                .await
+                .unwrap();
+            if shard == 0 {
+                frames.push(frame);
+            }
+        }
+    }
+    let (name, at) = rig.find(&frames[3]);
+    // First its payload, then the head of its block.
+    for at in [at + 100_000, block_of(at)] {
+        assert!(rig.disk.rot(&name, at, 0x40));
+        let read = |from| ReadFrames {
+            extent: extents[0],
+            from: Lsn(from),
+            end: Lsn(6),
+            bytes_max: 4 << 20,
+        };
+        assert_eq!(rig.node.read(read(0)).await.unwrap(), frames[..3]);
+        let damaged = rig.node.read(read(3)).await.unwrap_err();
+        let at_three = matches!(damaged, ReplicaError::Damaged { from: Lsn(3), .. });
+        assert!(at_three, "{damaged}");
+        assert_eq!(rig.node.read(read(4)).await.unwrap(), frames[4..]);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_damaged_index_or_first_block_costs_no_frame_that_is_whole() {
     for first in [false, true] {
