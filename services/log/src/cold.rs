@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -24,6 +25,10 @@ use crate::view::StoredBatch;
 
 /// Bytes of one read from the journal.
 pub(crate) const READ_BYTES: usize = 1 << 20;
+/// The same where what is read ahead serves the next reads: half as many waits for the disk.
+const READ_BYTES_AHEAD: usize = 2 << 20;
+/// So many reads in a row are used up before they leave, then reads go ahead (again).
+const USED_UP_MIN: u32 = 64;
 /// Bookkeeping a kept frame costs beside its bytes.
 const FRAME_OVERHEAD_BYTES: usize = 512;
 
@@ -34,6 +39,8 @@ pub(crate) struct ColdFrame {
     /// Absent for a frame without data.
     data: Option<(Head, Vec<(Bytes, u32)>)>,
     cost: usize,
+    /// Somebody looked for batches in it.
+    used: AtomicBool,
 }
 
 impl ColdFrame {
@@ -50,11 +57,13 @@ impl ColdFrame {
             lsn: frame.lsn,
             data,
             cost,
+            used: AtomicBool::new(false),
         })
     }
 
     /// The frame's batches of one partition, in order.
     pub(crate) fn batches(&self, partition: PartitionId) -> impl Iterator<Item = StoredBatch> {
+        self.used.store(true, Ordering::Relaxed);
         let (head, parts) = self.data.as_ref().map(|(h, p)| (h, p)).unzip();
         let entries = head.into_iter().flat_map(Head::batches);
         let ours = entries.zip(parts.into_iter().flatten());
@@ -73,13 +82,57 @@ pub(crate) struct ColdCache {
     pub(crate) maps: Maps,
     bytes_max: usize,
     kept: Mutex<Kept>,
+    /// Reads of the journal that are under way.
+    reading: AtomicUsize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Kept {
     bytes: usize,
     frames: FastMap<(ExtentKey, u64), Arc<ColdFrame>>,
     reads: VecDeque<KeptRead>,
+    /// Reads in a row that left used up. Too many readers for the cache push out what was read ahead for the others.
+    used_up: u32,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self {
+            bytes: 0,
+            frames: FastMap::default(),
+            reads: VecDeque::new(),
+            used_up: USED_UP_MIN,
+        }
+    }
+}
+
+impl Kept {
+    fn read_bytes(&self) -> usize {
+        if self.used_up >= USED_UP_MIN {
+            READ_BYTES_AHEAD
+        } else {
+            READ_BYTES
+        }
+    }
+
+    fn drop_oldest(&mut self) -> bool {
+        let Some(oldest) = self.reads.pop_front() else {
+            return false;
+        };
+        self.bytes -= oldest.cost;
+        let mut used_up = true;
+        for key in oldest.keys {
+            if let Some(frame) = self.frames.remove(&key) {
+                used_up &= frame.used.load(Ordering::Relaxed);
+            }
+        }
+        self.used_up = if used_up {
+            self.used_up.saturating_add(1)
+        } else {
+            0
+        };
+        true
+    }
 }
 
 /// The frames of one read that are kept, and what its memory takes.
@@ -102,6 +155,7 @@ impl ColdCache {
             maps,
             bytes_max,
             kept: Mutex::default(),
+            reading: AtomicUsize::new(0),
         }
     }
 
@@ -113,10 +167,19 @@ impl ColdCache {
         lsn: Lsn,
         end: Lsn,
     ) -> Result<Vec<Arc<ColdFrame>>, ReadError> {
-        if let Some(frame) = self.kept.lock().frames.get(&key(extent.extent.id, lsn)) {
-            return Ok(vec![Arc::clone(frame)]);
+        let mut bytes_max = {
+            let kept = self.kept.lock();
+            if let Some(frame) = kept.frames.get(&key(extent.extent.id, lsn)) {
+                return Ok(vec![Arc::clone(frame)]);
+            }
+            kept.read_bytes()
+        };
+        let reading = Reading::one_more(&self.reading);
+        // Many at once would hold, and push out, more than the cache does.
+        if reading.in_all * READ_BYTES_AHEAD > self.bytes_max / 2 {
+            bytes_max = READ_BYTES;
         }
-        let read = reader.read(&extent.extent, lsn, end, READ_BYTES).await?;
+        let read = reader.read(&extent.extent, lsn, end, bytes_max).await?;
         let mut frames = Vec::with_capacity(read.len());
         for frame in read {
             frames.push(Arc::new(ColdFrame::decode(frame)?));
@@ -142,13 +205,85 @@ impl ColdCache {
         let cost = frames.iter().map(|frame| frame.cost).sum();
         kept.bytes += cost;
         kept.reads.push_back(KeptRead { cost, keys });
-        while kept.bytes > self.bytes_max
-            && let Some(oldest) = kept.reads.pop_front()
-        {
-            kept.bytes -= oldest.cost;
-            for key in oldest.keys {
-                kept.frames.remove(&key);
-            }
+        while kept.bytes > self.bytes_max && kept.drop_oldest() {}
+    }
+}
+
+/// A read that is under way, until dropped.
+struct Reading<'a> {
+    count: &'a AtomicUsize,
+    in_all: usize,
+}
+
+impl<'a> Reading<'a> {
+    fn one_more(count: &'a AtomicUsize) -> Self {
+        let in_all = count.fetch_add(1, Ordering::Relaxed) + 1;
+        Self { count, in_all }
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidemark_journal::FrameBody;
+    use tidemark_types::{Epoch, ExtentIdx, PartitionIndex, ShardId, TopicId};
+
+    use super::*;
+
+    fn frames(range: std::ops::Range<u64>) -> Vec<Arc<ColdFrame>> {
+        let frame = |lsn| {
+            let body = FrameBody {
+                kind: FrameKind::Checkpoint,
+                head: Bytes::from_static(&[0; 1000]),
+                parts: Vec::new(),
+            };
+            let frame = Frame::pack(id(), Lsn(lsn), Epoch(1), 0, body);
+            Arc::new(ColdFrame::decode(frame).unwrap())
+        };
+        range.map(frame).collect()
+    }
+
+    fn id() -> ExtentId {
+        ExtentId {
+            shard: ShardId(0),
+            index: ExtentIdx(0),
         }
+    }
+
+    /// Reads that leave with frames nobody looked at are made no larger until many in a row were of use.
+    #[test]
+    fn it_reads_ahead_only_while_that_is_of_use() {
+        let cost = frames(0..1)[0].cost;
+        let cache = ColdCache::new(cost * 2, Maps::new(1 << 20));
+        let partition = PartitionId {
+            topic: TopicId(1),
+            index: PartitionIndex(0),
+        };
+        let read_bytes = || cache.kept.lock().read_bytes();
+        let mut next = 0;
+        let mut read = |used: usize| {
+            let read = frames(next..next + 2);
+            next += 2;
+            cache.keep(id(), &read);
+            for frame in &read[..used] {
+                assert_eq!(frame.batches(partition).count(), 0);
+            }
+        };
+        read(2);
+        read(1);
+        assert_eq!(read_bytes(), READ_BYTES_AHEAD);
+        read(2);
+        assert_eq!(read_bytes(), READ_BYTES, "one left that was not used up");
+        for _ in 0..USED_UP_MIN - 1 {
+            read(2);
+            assert_eq!(read_bytes(), READ_BYTES);
+        }
+        read(2);
+        assert_eq!(read_bytes(), READ_BYTES_AHEAD);
     }
 }
