@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-pub use many::read_many;
+pub use many::{RINGS_MAX, read_many};
 
 /// Memory, offset and length are multiples of it, bytes: a page, no device asks for more.
 pub const ALIGN: usize = 4096;
@@ -65,14 +65,14 @@ pub fn reopen(file: &File) -> io::Result<File> {
 /// # Errors
 /// What the system said.
 pub fn read_at(file: &File, offset: u64, len: usize) -> io::Result<Bytes> {
-    let mut stretch = Stretch::new(offset, len);
-    stretch.read(file)?;
-    Ok(stretch.into_bytes())
+    let mut read = AlignedRead::new(offset, len);
+    read.finish(file)?;
+    Ok(read.into_bytes())
 }
 
 /// Memory for the blocks around what is asked for, and how much of them was read.
 #[derive(Debug)]
-struct Stretch {
+struct AlignedRead {
     memory: Vec<u8>,
     /// Where in the memory the first block begins.
     from: usize,
@@ -86,7 +86,7 @@ struct Stretch {
     have: usize,
 }
 
-impl Stretch {
+impl AlignedRead {
     fn new(offset: u64, len: usize) -> Self {
         let start = offset / ALIGN as u64 * ALIGN as u64;
         let skip = usize::try_from(offset - start).expect("less than a block");
@@ -110,7 +110,8 @@ impl Stretch {
         &mut self.memory.spare_capacity_mut()[self.have..self.bytes]
     }
 
-    fn next(&self) -> u64 {
+    /// Where in the file that is.
+    fn next_offset(&self) -> u64 {
         self.start + self.have as u64
     }
 
@@ -123,9 +124,9 @@ impl Stretch {
     }
 
     /// Reads what is missing.
-    fn read(&mut self, file: &File) -> io::Result<()> {
+    fn finish(&mut self, file: &File) -> io::Result<()> {
         while self.have < self.bytes {
-            let (before, next) = (self.have, self.next());
+            let (before, next) = (self.have, self.next_offset());
             let read = retry(|| Ok(rustix::io::pread(file, self.room(), next)?.0.len()))?;
             self.filled(read);
             if self.have == self.bytes {

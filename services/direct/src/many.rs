@@ -1,121 +1,175 @@
-//! Reads that are handed to the kernel together: one call submits all of them, and the thread is woken once, when all are done.
+//! Reads that the kernel gets together: the thread sleeps once for all of them, not once for each.
+//!
+//! They go through io_uring, a ring per reading thread. Without one (the system or a container forbids it, or [`RINGS_MAX`]
+//! threads have one) they go one by one: slower, the same answers.
 
 use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::mem;
 use std::os::fd::AsRawFd;
+use std::sync::Once;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use io_uring::{IoUring, opcode, types};
 
-use crate::{Stretch, read_at};
+use crate::AlignedRead;
 
-/// Reads in flight per thread.
+/// Reads in flight per ring.
 const ENTRIES: u32 = 32;
+/// Rings at a time, each with a descriptor: far more threads than a disk needs to be busy.
+pub const RINGS_MAX: usize = 64;
+
+static RINGS: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     static RING: RefCell<Ring> = const { RefCell::new(Ring::Untried) };
 }
 
-/// The thread's queue.
+/// A thread's ring.
 enum Ring {
     Untried,
-    Open(Box<IoUring>),
-    /// The system has none, or a container forbids it: reads go one by one.
+    Open(Counted),
+    /// There was none when it was asked for, or it failed.
     Refused,
+}
+
+/// A ring, counted until dropped.
+struct Counted(Box<IoUring>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        RINGS.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Ring {
     fn open(&mut self) -> Option<&mut IoUring> {
         if let Self::Untried = self {
-            // Completions wait until this thread asks for all of them: without these, each one wakes it.
-            let ring = IoUring::builder()
-                .setup_single_issuer()
-                .setup_defer_taskrun()
-                .build(ENTRIES);
-            *self = ring.map_or(Self::Refused, |ring| Self::Open(Box::new(ring)));
+            if RINGS.fetch_add(1, Ordering::Relaxed) >= RINGS_MAX {
+                RINGS.fetch_sub(1, Ordering::Relaxed);
+                return None;
+            }
+            *self = match build() {
+                Ok(ring) => Self::Open(Counted(Box::new(ring))),
+                Err(error) => {
+                    RINGS.fetch_sub(1, Ordering::Relaxed);
+                    warn(&error);
+                    Self::Refused
+                }
+            };
         }
         match self {
-            Self::Open(ring) => Some(ring),
+            Self::Open(ring) => Some(&mut ring.0),
             Self::Untried | Self::Refused => None,
         }
     }
 }
 
-/// As [`read_at`](crate::read_at) for each of `wanted`, offsets and lengths in bytes.
-///
-/// # Errors
-/// What the system said to any of them.
-pub fn read_many(file: &File, wanted: &[(u64, usize)]) -> io::Result<Vec<Bytes>> {
-    if let [(offset, len)] = *wanted {
-        return Ok(vec![read_at(file, offset, len)?]);
+/// From Linux 6.1 on completions wait until the thread asks for all of them; before, each one wakes it.
+fn build() -> io::Result<IoUring> {
+    let quiet = IoUring::builder()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .build(ENTRIES);
+    match quiet {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => IoUring::new(ENTRIES),
+        other => other,
     }
-    RING.with_borrow_mut(|ring| read_by(ring, file, wanted))
 }
 
-fn read_by(ring: &mut Ring, file: &File, wanted: &[(u64, usize)]) -> io::Result<Vec<Bytes>> {
-    let mut out = Vec::with_capacity(wanted.len());
-    for some in wanted.chunks(ENTRIES as usize) {
-        let mut stretches: Vec<_> = some.iter().map(|&(o, l)| Stretch::new(o, l)).collect();
-        if let Some(open) = ring.open()
-            && !fill(open, file, &mut stretches)
+fn warn(error: &io::Error) {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        tracing::warn!("reads of the disk go one by one and take more CPU: no io_uring ({error}); allow it to this process");
+    });
+}
+
+/// As [`read_at`](crate::read_at) for each of `ranges`, offsets and lengths in bytes.
+///
+/// # Errors
+/// What the system said to the first that failed.
+pub fn read_many(file: &File, ranges: &[(u64, usize)]) -> io::Result<Vec<Bytes>> {
+    RING.with_borrow_mut(|ring| read_by(ring, file, ranges))
+}
+
+fn read_by(ring: &mut Ring, file: &File, ranges: &[(u64, usize)]) -> io::Result<Vec<Bytes>> {
+    let mut out = Vec::with_capacity(ranges.len());
+    for batch in ranges.chunks(ENTRIES as usize) {
+        let new = |&(offset, len): &(u64, usize)| AlignedRead::new(offset, len);
+        let mut reads: Vec<_> = batch.iter().map(new).collect();
+        if reads.len() > 1
+            && let Some(open) = ring.open()
+            && let Err(failed) = fill(open, file, &mut reads)
         {
+            warn(&failed.error);
             *ring = Ring::Refused;
-            // The kernel may still write to them.
-            mem::forget(stretches);
-            stretches = some.iter().map(|&(o, l)| Stretch::new(o, l)).collect();
+            if failed.in_flight {
+                // The kernel may still write to them.
+                mem::forget(reads);
+                reads = batch.iter().map(new).collect();
+            }
         }
-        for mut stretch in stretches {
+        for mut read in reads {
             // What failed or stopped early is read once more, and says why.
-            stretch.read(file)?;
-            out.push(stretch.into_bytes());
+            read.finish(file)?;
+            out.push(read.into_bytes());
         }
     }
     Ok(out)
 }
 
-/// Reads into all of `stretches`, at most [`ENTRIES`] of them. `false`: the queue is broken, and some may still be written to.
-fn fill(ring: &mut IoUring, file: &File, stretches: &mut [Stretch]) -> bool {
+/// A ring that serves no more.
+struct Failed {
+    error: io::Error,
+    /// Some of the reads may go on.
+    in_flight: bool,
+}
+
+/// Fills all of `reads`, at most [`ENTRIES`] of them, as far as the disk gives it.
+fn fill(ring: &mut IoUring, file: &File, reads: &mut [AlignedRead]) -> Result<(), Failed> {
     let fd = types::Fd(file.as_raw_fd());
-    for (i, stretch) in stretches.iter_mut().enumerate() {
-        let next = stretch.next();
-        let room = stretch.room();
+    let mut pushed = 0;
+    for (i, read) in reads.iter_mut().enumerate() {
+        let offset = read.next_offset();
+        let room = read.room();
         let Ok(len) = u32::try_from(room.len()) else {
             continue;
         };
-        let read = opcode::Read::new(fd, room.as_mut_ptr().cast(), len)
-            .offset(next)
+        let entry = opcode::Read::new(fd, room.as_mut_ptr().cast(), len)
+            .offset(offset)
             .build()
             .user_data(i as u64);
         #[expect(
             unsafe_code,
             reason = "the kernel writes to memory behind the back of the compiler"
         )]
-        // SAFETY: the caller keeps file and memory until all reads are done, or for ever when this answers `false`.
-        let pushed = unsafe { ring.submission().push(&read) };
-        if pushed.is_err() {
-            return false;
-        }
+        // SAFETY: the caller keeps file and memory until all reads are done, or the memory for ever when some may go on.
+        let entered = unsafe { ring.submission().push(&entry) };
+        pushed += usize::from(entered.is_ok());
     }
-    let mut left = ring.submission().len();
+    let mut left = pushed;
     while left > 0 {
         match ring.submit_and_wait(left) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return false,
+            Err(error) => {
+                let in_flight = ring.submission().len() < left;
+                return Err(Failed { error, in_flight });
+            }
         }
         for done in ring.completion() {
             left -= 1;
-            let stretch = usize::try_from(done.user_data())
+            let read = usize::try_from(done.user_data())
                 .ok()
-                .and_then(|i| stretches.get_mut(i));
-            if let (Some(stretch), Ok(read)) = (stretch, usize::try_from(done.result())) {
-                stretch.filled(read);
+                .and_then(|i| reads.get_mut(i));
+            if let (Some(read), Ok(bytes)) = (read, usize::try_from(done.result())) {
+                read.filled(bytes);
             }
         }
     }
-    true
+    Ok(())
 }
 
 #[cfg(test)]
@@ -125,43 +179,74 @@ mod tests {
     use super::*;
     use crate::reopen;
 
-    /// With the queue and without one: what reads one by one give, to the end of the file and past it.
-    #[test]
-    fn together_they_read_what_each_reads_by_itself() {
+    const BYTES: usize = 1_000_001;
+
+    fn file() -> (tempfile::NamedTempFile, Vec<u8>) {
         let mut file = tempfile::NamedTempFile::new().unwrap();
-        let bytes: Vec<u8> = (0_u8..=250).cycle().take(1_000_001).collect();
+        let bytes: Vec<u8> = (0_u8..=250).cycle().take(BYTES).collect();
         file.write_all(&bytes).unwrap();
         file.as_file().sync_all().unwrap();
+        (file, bytes)
+    }
+
+    /// More than fit a ring, within blocks and across them, to the end of the file and past it.
+    fn ranges() -> Vec<(u64, usize)> {
+        let mut ranges: Vec<_> = (0..70_u64).map(|i| (i * 13_001, 9_000)).collect();
+        ranges.extend([(0, BYTES), (999_000, 5_000), (5_000_000, 4096), (8192, 0)]);
+        ranges
+    }
+
+    fn assert_read(ring: &mut Ring) {
+        let (file, bytes) = file();
         let direct = reopen(file.as_file()).unwrap();
-        let mut wanted: Vec<_> = (0..70_u64).map(|i| (i * 13_001, 9_000)).collect();
-        wanted.extend([
-            (0, 1_000_001),
-            (999_000, 5_000),
-            (5_000_000, 4096),
-            (8192, 0),
-        ]);
-        for mut ring in [Ring::Untried, Ring::Refused] {
-            let read = read_by(&mut ring, &direct, &wanted).unwrap();
-            for ((offset, len), read) in wanted.iter().zip(&read) {
-                let from = usize::try_from(*offset).unwrap().min(bytes.len());
-                let end = bytes.len().min(from + len);
-                assert!(*read == bytes[from..end], "{len} at {offset}");
-            }
-            assert_eq!(read.len(), wanted.len());
+        let read = read_by(ring, &direct, &ranges()).unwrap();
+        assert_eq!(read.len(), ranges().len());
+        for ((offset, len), read) in ranges().iter().zip(&read) {
+            let from = usize::try_from(*offset).unwrap().min(bytes.len());
+            let end = bytes.len().min(from + len);
+            assert!(*read == bytes[from..end], "{len} at {offset}");
         }
     }
 
-    /// An error is that of the read that met it, and the queue serves the next ones.
+    #[test]
+    fn with_a_ring_and_without_one_the_answers_are_the_same() {
+        let mut ring = Ring::Untried;
+        assert_read(&mut ring);
+        assert_eq!(matches!(ring, Ring::Open(_)), build().is_ok());
+        assert_read(&mut Ring::Refused);
+        let mut plain = match IoUring::new(ENTRIES) {
+            Ok(ring) => counted(ring),
+            Err(_) => Ring::Refused,
+        };
+        assert_read(&mut plain);
+    }
+
+    fn counted(ring: IoUring) -> Ring {
+        RINGS.fetch_add(1, Ordering::Relaxed);
+        Ring::Open(Counted(Box::new(ring)))
+    }
+
+    #[test]
+    fn a_ring_that_fails_is_gone_on_without() {
+        // The kernel refuses to enter a ring that was never enabled.
+        let Ok(disabled) = IoUring::builder().setup_r_disabled().build(ENTRIES) else {
+            return;
+        };
+        let mut ring = counted(disabled);
+        assert_read(&mut ring);
+        assert!(matches!(ring, Ring::Refused));
+    }
+
+    /// An error is that of the read that met it; the same ring serves the next ones.
     #[test]
     fn a_read_that_fails_is_said() {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(&[7; 100_000]).unwrap();
+        let (file, bytes) = file();
         let only_written = std::fs::OpenOptions::new().write(true).open(file.path());
-        let wanted = [(0, 4096), (8192, 4096)];
+        let ranges = [(0, 4096), (8192, 4096)];
         let mut ring = Ring::Untried;
-        assert!(read_by(&mut ring, &only_written.unwrap(), &wanted).is_err());
-        let read = read_by(&mut ring, file.as_file(), &wanted).unwrap();
-        assert!(read.iter().all(|read| *read == [7; 4096][..]));
-        assert!(!matches!(ring, Ring::Untried), "the same queue");
+        assert!(read_by(&mut ring, &only_written.unwrap(), &ranges).is_err());
+        let read = read_by(&mut ring, file.as_file(), &ranges).unwrap();
+        assert!(*read[0] == bytes[..4096] && *read[1] == bytes[8192..12_288]);
+        assert_eq!(matches!(ring, Ring::Open(_)), build().is_ok());
     }
 }

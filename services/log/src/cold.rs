@@ -25,9 +25,9 @@ use crate::view::StoredBatch;
 
 /// Bytes of one read from the journal.
 pub(crate) const READ_BYTES: usize = 1 << 20;
-/// The same where what is read ahead serves the next reads: half as many waits for the disk.
+/// The same while what a fetch leaves serves the next one: half as many waits for the disk.
 const READ_BYTES_AHEAD: usize = 2 << 20;
-/// So many reads in a row are used up before they leave, then reads go ahead (again).
+/// So many reads in a row are used up before they leave, then reads go ahead (again): what fills a cache of 32 MiB twice.
 const USED_UP_MIN: u32 = 64;
 /// Bookkeeping a kept frame costs beside its bytes.
 const FRAME_OVERHEAD_BYTES: usize = 512;
@@ -107,14 +107,6 @@ impl Default for Kept {
 }
 
 impl Kept {
-    fn read_bytes(&self) -> usize {
-        if self.used_up >= USED_UP_MIN {
-            READ_BYTES_AHEAD
-        } else {
-            READ_BYTES
-        }
-    }
-
     fn drop_oldest(&mut self) -> bool {
         let Some(oldest) = self.reads.pop_front() else {
             return false;
@@ -167,18 +159,11 @@ impl ColdCache {
         lsn: Lsn,
         end: Lsn,
     ) -> Result<Vec<Arc<ColdFrame>>, ReadError> {
-        let mut bytes_max = {
-            let kept = self.kept.lock();
-            if let Some(frame) = kept.frames.get(&key(extent.extent.id, lsn)) {
-                return Ok(vec![Arc::clone(frame)]);
-            }
-            kept.read_bytes()
-        };
-        let reading = Reading::one_more(&self.reading);
-        // Many at once would hold, and push out, more than the cache does.
-        if reading.in_all * READ_BYTES_AHEAD > self.bytes_max / 2 {
-            bytes_max = READ_BYTES;
+        if let Some(frame) = self.kept.lock().frames.get(&key(extent.extent.id, lsn)) {
+            return Ok(vec![Arc::clone(frame)]);
         }
+        let reading = Reading::one_more(&self.reading);
+        let bytes_max = self.read_bytes(&reading);
         let read = reader.read(&extent.extent, lsn, end, bytes_max).await?;
         let mut frames = Vec::with_capacity(read.len());
         for frame in read {
@@ -186,6 +171,16 @@ impl ColdCache {
         }
         self.keep(extent.extent.id, &frames);
         Ok(frames)
+    }
+
+    /// Many reads at once would hold, and push out, more than the cache does: they do not go ahead.
+    fn read_bytes(&self, reading: &Reading<'_>) -> usize {
+        let few = reading.in_all * READ_BYTES_AHEAD <= self.bytes_max / 2;
+        if few && self.kept.lock().used_up >= USED_UP_MIN {
+            READ_BYTES_AHEAD
+        } else {
+            READ_BYTES
+        }
     }
 
     fn keep(&self, extent: ExtentId, frames: &[Arc<ColdFrame>]) {
@@ -258,15 +253,15 @@ mod tests {
     /// Reads that leave with frames nobody looked at are made no larger until many in a row were of use.
     #[test]
     fn it_reads_ahead_only_while_that_is_of_use() {
-        let cost = frames(0..1)[0].cost;
-        let cache = ColdCache::new(cost * 2, Maps::new(1 << 20));
         let partition = PartitionId {
             topic: TopicId(1),
             index: PartitionIndex(0),
         };
-        let read_bytes = || cache.kept.lock().read_bytes();
+        let cost = frames(0..1)[0].cost;
+        let two = READ_BYTES_AHEAD * 2;
+        let mut cache = ColdCache::new(two, Maps::new(1 << 20));
         let mut next = 0;
-        let mut read = |used: usize| {
+        let mut read = |cache: &ColdCache, used: usize| {
             let read = frames(next..next + 2);
             next += 2;
             cache.keep(id(), &read);
@@ -274,16 +269,32 @@ mod tests {
                 assert_eq!(frame.batches(partition).count(), 0);
             }
         };
-        read(2);
-        read(1);
-        assert_eq!(read_bytes(), READ_BYTES_AHEAD);
-        read(2);
-        assert_eq!(read_bytes(), READ_BYTES, "one left that was not used up");
+        let read_bytes = |cache: &ColdCache| cache.read_bytes(&Reading::one_more(&cache.reading));
+        assert_eq!(read_bytes(&cache), READ_BYTES_AHEAD);
+        let others = Reading::one_more(&cache.reading);
+        assert_eq!(read_bytes(&cache), READ_BYTES, "two at once are too many");
+        drop(others);
+        // Room for one of the reads below, whatever it allows for larger ones.
+        let keep = |cache: &mut ColdCache, bytes_max| cache.bytes_max = bytes_max;
+        keep(&mut cache, cost * 2);
+        read(&cache, 2);
+        read(&cache, 1);
+        read(&cache, 2);
+        keep(&mut cache, two);
+        assert_eq!(
+            read_bytes(&cache),
+            READ_BYTES,
+            "one left that was not used up"
+        );
+        keep(&mut cache, cost * 2);
         for _ in 0..USED_UP_MIN - 1 {
-            read(2);
-            assert_eq!(read_bytes(), READ_BYTES);
+            read(&cache, 2);
         }
-        read(2);
-        assert_eq!(read_bytes(), READ_BYTES_AHEAD);
+        keep(&mut cache, two);
+        assert_eq!(read_bytes(&cache), READ_BYTES);
+        keep(&mut cache, cost * 2);
+        read(&cache, 2);
+        keep(&mut cache, two);
+        assert_eq!(read_bytes(&cache), READ_BYTES_AHEAD);
     }
 }

@@ -64,10 +64,10 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// Reads up to `len` bytes at `offset`; fewer only at the end of the file.
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Bytes>;
 
-    /// The same for each of `wanted`, offsets and lengths: a device gets them all at once.
-    fn read_many(&self, wanted: &[(u64, usize)]) -> io::Result<Vec<Bytes>> {
+    /// The same for each of `ranges`, offsets and lengths: a device gets them together.
+    fn read_many(&self, ranges: &[(u64, usize)]) -> io::Result<Vec<Bytes>> {
         let read = |&(offset, len): &(u64, usize)| self.read_at(offset, len);
-        wanted.iter().map(read).collect()
+        ranges.iter().map(read).collect()
     }
 
     /// Forgets what of the file is cached and already called durable, so that reads ask the disk. What

@@ -7,7 +7,8 @@
 //!
 //! # Read amplification
 //! Blocks hold frames of every shard that was written to at the time. Where most is of other extents and blocks are large,
-//! only their heads and the extent's own frames are read; else reading on through all of it is cheapest.
+//! only their heads and the extent's own frames are read, those of many blocks together; else reading on through all of it
+//! is cheapest.
 
 use std::mem;
 
@@ -16,16 +17,18 @@ use tidemark_types::Lsn;
 
 use crate::format::{Entry, EntryKind, Position};
 use crate::view::{Durable, SegmentFile, View};
-use crate::window::{Window, frame};
+use crate::window::{Block, Window, frame};
 
 const CHUNK_BYTES_MIN: usize = 64 << 10;
 const CHUNK_BYTES_MAX: usize = 1 << 20;
 /// Between blocks from this size on what is not wanted is left out; smaller ones cost less to read than to pass over.
 const SPARSE_BLOCK_BYTES_MIN: u32 = 128 << 10;
-/// Runs that are read at once at the most.
-const RUNS_MAX: usize = 64;
-/// What aligning a read's memory may take beside it, bytes.
-const READ_SLACK_BYTES: usize = 8192;
+/// From so many runs on they are read before the next block is looked at: as many as go to the disk together.
+const RUNS_MAX: usize = 32;
+/// What lies between two frames is read with them up to here: a page, which the disk reads anyway.
+const RUN_GAP_BYTES_MAX: usize = 4096;
+/// What aligning a read's memory may take beside it, bytes: a part of a page at either end, and one for where it begins.
+const READ_SLACK_BYTES: usize = 3 * 4096;
 
 /// Where to read: made under the lock, used without it.
 #[derive(Debug)]
@@ -214,99 +217,117 @@ impl ReadPlan {
         let mut window = Window::new(&*stop.segment.file, chunk);
         window.expect(stop.dense);
         let mut at = stop.at;
-        let mut later = Runs::default();
-        while later.next(out) < stop.end {
-            let planned = self.plan_block(stop, &mut window, at, &mut later, out);
-            let waits = matches!(planned, Ok(Some(_))) && !window.reads_ahead();
-            if !waits || later.runs.len() >= RUNS_MAX {
-                self.take(stop, &mut later, &mut window, out)?;
+        let mut pending = Runs::default();
+        let mut small_before = true;
+        while pending.next_lsn(out) < stop.end {
+            let block = self.block(stop, &mut window, at, pending.next_lsn(out));
+            let small = |b: &Block| b.header.block_bytes < SPARSE_BLOCK_BYTES_MIN;
+            let small = block.as_ref().is_ok_and(small);
+            let ahead = stop.dense || small && small_before;
+            small_before = small;
+            if ahead || block.is_err() {
+                self.read_pending(stop, &mut window, &mut pending, out)?;
             }
-            let Some(block_bytes) = planned? else {
+            let block = block?;
+            window.expect(ahead);
+            let more = self.plan_block(stop, &block, &mut pending, out);
+            if ahead || !matches!(more, Ok(true)) || pending.runs.len() >= RUNS_MAX {
+                self.read_pending(stop, &mut window, &mut pending, out)?;
+            }
+            if !more? {
                 return Ok(false);
-            };
-            at.offset += u64::from(block_bytes);
+            }
+            at.offset += u64::from(block.header.block_bytes);
         }
-        self.take(stop, &mut later, &mut window, out)?;
+        self.read_pending(stop, &mut window, &mut pending, out)?;
         Ok(true)
     }
 
-    /// Adds the frames of the block at `at` that are to be read, and gives the block's bytes. `None`: no more fit.
-    fn plan_block(
+    fn block(
         &self,
         stop: &Stop,
         window: &mut Window<'_>,
         at: Position,
-        later: &mut Runs,
-        out: &Gathered,
-    ) -> Result<Option<u32>, ReplicaError> {
-        let next = later.next(out);
+        next: Lsn,
+    ) -> Result<Block, ReplicaError> {
         let found = window.block(self.secret, at);
-        let block = found
+        found
             .map_err(|e| self.bad(stop, next, at.offset, 4096, &e))?
-            .ok_or_else(|| self.bad(stop, next, at.offset, 4096, &"no intact block"))?;
-        window.expect(stop.dense || block.header.block_bytes < SPARSE_BLOCK_BYTES_MIN);
+            .ok_or_else(|| self.bad(stop, next, at.offset, 4096, &"no intact block"))
+    }
+
+    /// Adds the frames of a block that are to be read. `false`: no more fit.
+    fn plan_block(
+        &self,
+        stop: &Stop,
+        block: &Block,
+        pending: &mut Runs,
+        out: &Gathered,
+    ) -> Result<bool, ReplicaError> {
         for (entry, offset) in block.bodies() {
-            let next = later.next(out);
+            let next = pending.next_lsn(out);
             let ours = entry.kind == EntryKind::Frame
                 && entry.extent == self.extent
                 && (next..self.end).contains(&entry.lsn);
             if !ours {
                 continue;
             }
-            let before = out.bytes + later.bytes;
+            let before = out.bytes + pending.frame_bytes;
             if before > 0 && entry.bytes as usize > self.bytes_max.saturating_sub(before) {
-                return Ok(None);
+                return Ok(false);
             }
             if entry.lsn != next {
                 let why = format!("lsn {} comes next", entry.lsn);
                 return Err(self.bad(stop, next, offset, u64::from(entry.bytes), &why));
             }
-            later.add(*entry, offset);
+            pending.add(*entry, offset);
         }
-        Ok(Some(block.header.block_bytes))
+        Ok(true)
     }
 
-    /// Reads what was planned: all at once, or out of the window where that holds most of it.
-    fn take(
+    /// Reads the pending runs: out of the window while that reads ahead, else together.
+    fn read_pending(
         &self,
         stop: &Stop,
-        later: &mut Runs,
         window: &mut Window<'_>,
+        pending: &mut Runs,
         out: &mut Gathered,
     ) -> Result<(), ReplicaError> {
-        let Runs { runs, .. } = mem::take(later);
-        let mut read = Vec::new().into_iter();
-        if runs.len() > 1 && !window.reads_ahead() {
-            let wanted: Vec<_> = runs.iter().map(|run| (run.offset, run.bytes)).collect();
+        let Runs { runs, .. } = mem::take(pending);
+        let mut together = Vec::new();
+        let file = &stop.segment.file;
+        // A length that came from the disk is not allocated before the file is known to be that long.
+        let bytes_max = file.bytes().unwrap_or(0);
+        let fit = runs.iter().all(|run| run.bytes as u64 <= bytes_max);
+        if runs.len() > 1 && fit && !window.reads_ahead() {
+            let ranges: Vec<_> = runs.iter().map(|run| (run.offset, run.bytes)).collect();
             // Where that fails they are read one by one: to say which, and for those before it.
-            if let Ok(all) = stop.segment.file.read_many(&wanted) {
-                read = all.into_iter();
-            }
+            together = file.read_many(&ranges).unwrap_or_default();
         }
+        let mut together = together.into_iter();
         for run in runs {
-            let (bytes, (base, memory)) = if let Some(bytes) = read.next() {
+            let (bytes, (base, memory)) = if let Some(bytes) = together.next() {
                 let held = (run.offset, bytes.len());
                 (bytes, held)
             } else {
                 let bytes = window.get(run.offset, run.bytes);
-                let bytes = bytes
-                    .map_err(|e| self.bad(stop, out.next, run.offset, run.bytes as u64, &e))?;
+                let of = run.frames[0].0.bytes;
+                let bytes =
+                    bytes.map_err(|e| self.bad(stop, out.next, run.offset, u64::from(of), &e))?;
                 (bytes, window.memory())
             };
             let from = Position {
                 segment: stop.at.segment,
                 offset: base,
             };
-            let mut at = 0;
-            for entry in &run.entries {
-                let end = at + entry.bytes as usize;
-                let body = bytes.slice(at.min(bytes.len())..end.min(bytes.len()));
+            for (entry, skip) in &run.frames {
+                let end = skip + entry.bytes as usize;
+                let body = bytes.slice((*skip).min(bytes.len())..end.min(bytes.len()));
                 let frame = frame(entry, &body).map_err(|e| {
-                    let offset = run.offset + at as u64;
+                    let offset = run.offset + *skip as u64;
                     self.bad(stop, entry.lsn, offset, u64::from(entry.bytes), &e)
                 })?;
                 out.push(frame, from, memory);
-                at = end;
             }
         }
         Ok(())
@@ -333,39 +354,41 @@ impl ReadPlan {
 #[derive(Debug, Default)]
 struct Runs {
     runs: Vec<Run>,
-    bytes: usize,
+    frame_bytes: usize,
     /// What follows on the last of them.
     next: Option<Lsn>,
 }
 
-/// Bodies without a gap between them.
+/// Frames with little between them.
 #[derive(Debug)]
 struct Run {
     offset: u64,
     bytes: usize,
-    entries: Vec<Entry>,
+    /// Each with where its body begins in the run.
+    frames: Vec<(Entry, usize)>,
 }
 
 impl Runs {
-    fn next(&self, out: &Gathered) -> Lsn {
+    fn next_lsn(&self, out: &Gathered) -> Lsn {
         self.next.unwrap_or(out.next)
     }
 
     fn add(&mut self, entry: Entry, offset: u64) {
         let bytes = entry.bytes as usize;
-        self.bytes += bytes;
+        self.frame_bytes += bytes;
         self.next = Some(entry.lsn.next());
         if let Some(last) = self.runs.last_mut()
-            && last.offset + last.bytes as u64 == offset
+            && let Ok(skip) = usize::try_from(offset - last.offset)
+            && skip - last.bytes <= RUN_GAP_BYTES_MAX
         {
-            last.bytes += bytes;
-            last.entries.push(entry);
+            last.bytes = skip + bytes;
+            last.frames.push((entry, skip));
             return;
         }
         self.runs.push(Run {
             offset,
             bytes,
-            entries: vec![entry],
+            frames: vec![(entry, 0)],
         });
     }
 }

@@ -42,7 +42,7 @@ impl<'a> Window<'a> {
         self.ahead_bytes = if dense { self.chunk_bytes } else { HEAD_BYTES };
     }
 
-    /// Whether it does.
+    /// Whether reads take whole chunks.
     pub(crate) fn reads_ahead(&self) -> bool {
         self.ahead_bytes > HEAD_BYTES
     }

@@ -240,11 +240,12 @@ impl DiskFile for RealFile {
         Ok(Bytes::from(out))
     }
 
-    fn read_many(&self, wanted: &[(u64, usize)]) -> io::Result<Vec<Bytes>> {
-        if wanted.iter().all(|&(_, len)| len >= direct::READ_BYTES_MIN)
+    fn read_many(&self, ranges: &[(u64, usize)]) -> io::Result<Vec<Bytes>> {
+        let bytes: usize = ranges.iter().map(|&(_, len)| len).sum();
+        if bytes >= direct::READ_BYTES_MIN
             && let Some(file) = self.direct()
         {
-            match direct::read_many(file, wanted) {
+            match direct::read_many(file, ranges) {
                 Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
                     self.only_cached.store(true, Ordering::Relaxed);
                 }
@@ -252,7 +253,7 @@ impl DiskFile for RealFile {
             }
         }
         let read = |&(offset, len): &(u64, usize)| self.read_at(offset, len);
-        wanted.iter().map(read).collect()
+        ranges.iter().map(read).collect()
     }
 
     fn drop_cache(&self) -> io::Result<()> {
@@ -325,13 +326,14 @@ mod tests {
             assert!(read == bytes[from..bytes.len().min(from + len)], "{at}");
         }
         // Many at once, large ones and mixed ones.
-        for wanted in [
+        for ranges in [
             &[(1, 100_000), (70_000, 65_537), (900_000, 1 << 20)][..],
             &[(1, 100_000), (33, 4096)],
+            &[(1, 5), (33, 4096)],
             &[],
         ] {
-            let read = file.read_many(wanted).unwrap();
-            let each = wanted.iter().map(|&(at, len)| file.read_at(at, len));
+            let read = file.read_many(ranges).unwrap();
+            let each = ranges.iter().map(|&(at, len)| file.read_at(at, len));
             assert_eq!(read, each.collect::<io::Result<Vec<_>>>().unwrap());
         }
     }

@@ -23,14 +23,14 @@ const FRAMES: usize = 8;
 type Held = Arc<Mutex<BTreeMap<ExtentId, Vec<Frame>>>>;
 
 /// Fills extent after extent of a shard and releases the one before last.
-async fn write(node: Arc<LogNode>, held: Held, shard: u32) {
+async fn write(node: Arc<LogNode>, held: Held, shard: u32, frame_bytes: usize) {
     for index in 0..EXTENTS {
         let e = extent(shard, index);
         open(&node, e, 1, 0).await.unwrap();
         let mut pen = Pen::new(e, 1);
         pen.salt = shard as u8 ^ (index as u8) << 3;
         for _ in 0..FRAMES {
-            let frame = pen.frame(60_000);
+            let frame = pen.frame(frame_bytes);
             append(&node, e, 1, vec![frame.clone()]).await.unwrap();
             held.lock().entry(e).or_default().push(frame);
         }
@@ -66,7 +66,7 @@ async fn read(
             extent: e,
             from: Lsn(from as u64),
             end: Lsn(expected.len() as u64),
-            bytes_max: 150_000,
+            bytes_max: expected[0].encoded_len() * 5 / 2,
         };
         match node.read(request).await {
             Ok(frames) => {
@@ -87,12 +87,22 @@ async fn read(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_see_exact_frames_while_segments_roll_and_extents_go() {
+    while_segments_roll(2, 60_000, 256 << 10).await;
+}
+
+/// Blocks this large, of this many shards, are read in parts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_do_readers_of_frames_that_lie_apart() {
+    while_segments_roll(4, 140_000, 1 << 20).await;
+}
+
+async fn while_segments_roll(shards: u32, frame_bytes: usize, segment_bytes: u64) {
     let folder = tempfile::tempdir().unwrap();
     let tasks = Tasks::new();
     let disk = Arc::new(FileDisk::open(folder.path()).unwrap());
     let config = LogNodeConfig {
-        segment_bytes: 256 << 10,
-        disk_bytes_max: 8 << 20,
+        segment_bytes,
+        disk_bytes_max: segment_bytes * 32,
         ..LogNodeConfig::default()
     };
     let (clock, entropy) = (Clock::system(), Entropy::system());
@@ -115,20 +125,18 @@ async fn readers_see_exact_frames_while_segments_roll_and_extents_go() {
         })
         .map(tokio::spawn)
         .collect();
-    tokio::join!(
-        write(node.clone(), held.clone(), 0),
-        write(node.clone(), held.clone(), 1)
-    );
+    let writers = (0..shards).map(|shard| write(node.clone(), held.clone(), shard, frame_bytes));
+    futures_util::future::join_all(writers).await;
     done.store(true, Ordering::Release);
     for reader in readers {
         reader.await.unwrap();
     }
     assert!(reads.load(Ordering::Relaxed) > 0);
-    let written = 2 * EXTENTS * FRAMES as u64 * 60_000;
+    let written = u64::from(shards) * EXTENTS * (FRAMES * frame_bytes) as u64;
     let stats = node.stats();
     assert!(stats.bytes_written > written, "{stats:?}");
     assert!(
-        stats.disk_held_bytes <= 8 << 20,
+        stats.disk_held_bytes <= segment_bytes * 32,
         "segments were recycled: {stats:?}"
     );
     node.close().await;

@@ -8,8 +8,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Settings;
 
-/// Descriptors beside connections: segments of the write-ahead log, tables of the metadata store, listeners, pipes.
-const OTHERS: u64 = 512;
+/// Descriptors beside connections: segments of the write-ahead log, tables of the metadata store, listeners, pipes; and the rings
+/// of threads that read.
+const OTHERS: u64 = 512 + tidemark_direct::RINGS_MAX as u64;
 
 /// Raises the soft limit to the hard one. Gives the limit that then holds; `None` is no limit.
 pub fn raise_limit() -> Option<u64> {
@@ -76,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_limit_that_suffices_changes_nothing() {
-        for limit in [None, Some(1_612)] {
+        for limit in [None, Some(1_676)] {
             let mut asked = settings(1_000, 100);
             assert_eq!(fit(limit, &mut asked), None);
             assert_eq!(asked, settings(1_000, 100));
@@ -86,8 +87,8 @@ mod tests {
     #[test]
     fn too_low_a_limit_is_told_and_the_connections_fit_it() {
         let mut few = settings(1_000, 100);
-        let told = fit(Some(1_062), &mut few).unwrap();
-        for part in ["1062", "1612", "500", "50"] {
+        let told = fit(Some(1_126), &mut few).unwrap();
+        for part in ["1126", "1676", "500", "50"] {
             assert!(told.contains(part), "{told}");
         }
         assert_eq!(few, settings(500, 50));
