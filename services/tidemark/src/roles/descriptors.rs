@@ -86,12 +86,12 @@ mod tests {
 
     #[test]
     fn too_low_a_limit_is_told_and_the_connections_fit_it() {
-        let mut few = settings(1_000, 100);
-        let told = fit(Some(1_126), &mut few).unwrap();
-        for part in ["1126", "1676", "500", "50"] {
+        let mut few = settings(2_000, 200);
+        let told = fit(Some(1_676), &mut few).unwrap();
+        for part in ["1676", "2776", "1000", "100"] {
             assert!(told.contains(part), "{told}");
         }
-        assert_eq!(few, settings(500, 50));
+        assert_eq!(few, settings(1_000, 100));
         for (limit, asked) in [(1 << 20, usize::MAX), (64, 20_000), (0, 1), (600, 20_000)] {
             let mut fitted = settings(asked, asked);
             assert!(fit(Some(limit), &mut fitted).is_some());
