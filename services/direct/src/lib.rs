@@ -128,14 +128,12 @@ impl AlignedRead {
         while self.have < self.bytes {
             let (before, next) = (self.have, self.next_offset());
             let read = retry(|| Ok(rustix::io::pread(file, self.room(), next)?.0.len()))?;
+            let all = before + read == self.bytes || read == 0;
+            if all || next + read as u64 >= file.metadata()?.len() {
+                self.have += read;
+                break;
+            }
             self.filled(read);
-            if self.have == self.bytes {
-                break;
-            }
-            if read == 0 || next + read as u64 >= file.metadata()?.len() {
-                self.have = before + read;
-                break;
-            }
             if self.have == before {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }

@@ -30,15 +30,22 @@ thread_local! {
 /// A thread's ring.
 enum Ring {
     Untried,
-    Open(Counted),
+    Open(Box<IoUring>, Place),
     /// There was none when it was asked for, or it failed.
     Refused,
 }
 
-/// A ring, counted until dropped.
-struct Counted(Box<IoUring>);
+/// One of [`RINGS_MAX`], until dropped.
+struct Place;
 
-impl Drop for Counted {
+impl Place {
+    fn take() -> Option<Self> {
+        let place = Self;
+        (RINGS.fetch_add(1, Ordering::Relaxed) < RINGS_MAX).then_some(place)
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
         RINGS.fetch_sub(1, Ordering::Relaxed);
     }
@@ -47,21 +54,17 @@ impl Drop for Counted {
 impl Ring {
     fn open(&mut self) -> Option<&mut IoUring> {
         if let Self::Untried = self {
-            if RINGS.fetch_add(1, Ordering::Relaxed) >= RINGS_MAX {
-                RINGS.fetch_sub(1, Ordering::Relaxed);
-                return None;
-            }
+            let place = Place::take()?;
             *self = match build() {
-                Ok(ring) => Self::Open(Counted(Box::new(ring))),
+                Ok(ring) => Self::Open(Box::new(ring), place),
                 Err(error) => {
-                    RINGS.fetch_sub(1, Ordering::Relaxed);
                     warn(&error);
                     Self::Refused
                 }
             };
         }
         match self {
-            Self::Open(ring) => Some(&mut ring.0),
+            Self::Open(ring, _) => Some(ring),
             Self::Untried | Self::Refused => None,
         }
     }
@@ -212,18 +215,17 @@ mod tests {
     fn with_a_ring_and_without_one_the_answers_are_the_same() {
         let mut ring = Ring::Untried;
         assert_read(&mut ring);
-        assert_eq!(matches!(ring, Ring::Open(_)), build().is_ok());
+        assert_eq!(matches!(ring, Ring::Open(..)), build().is_ok());
         assert_read(&mut Ring::Refused);
         let mut plain = match IoUring::new(ENTRIES) {
-            Ok(ring) => counted(ring),
+            Ok(ring) => open(ring),
             Err(_) => Ring::Refused,
         };
         assert_read(&mut plain);
     }
 
-    fn counted(ring: IoUring) -> Ring {
-        RINGS.fetch_add(1, Ordering::Relaxed);
-        Ring::Open(Counted(Box::new(ring)))
+    fn open(ring: IoUring) -> Ring {
+        Ring::Open(Box::new(ring), Place::take().unwrap())
     }
 
     #[test]
@@ -232,7 +234,7 @@ mod tests {
         let Ok(disabled) = IoUring::builder().setup_r_disabled().build(ENTRIES) else {
             return;
         };
-        let mut ring = counted(disabled);
+        let mut ring = open(disabled);
         assert_read(&mut ring);
         assert!(matches!(ring, Ring::Refused));
     }
@@ -247,6 +249,6 @@ mod tests {
         assert!(read_by(&mut ring, &only_written.unwrap(), &ranges).is_err());
         let read = read_by(&mut ring, file.as_file(), &ranges).unwrap();
         assert!(*read[0] == bytes[..4096] && *read[1] == bytes[8192..12_288]);
-        assert_eq!(matches!(ring, Ring::Open(_)), build().is_ok());
+        assert_eq!(matches!(ring, Ring::Open(..)), build().is_ok());
     }
 }

@@ -66,8 +66,7 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
 
     /// The same for each of `ranges`, offsets and lengths: a device gets them together.
     fn read_many(&self, ranges: &[(u64, usize)]) -> io::Result<Vec<Bytes>> {
-        let read = |&(offset, len): &(u64, usize)| self.read_at(offset, len);
-        ranges.iter().map(read).collect()
+        one_by_one(self, ranges)
     }
 
     /// Forgets what of the file is cached and already called durable, so that reads ask the disk. What
@@ -75,4 +74,9 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     fn drop_cache(&self) -> io::Result<()>;
     /// Makes everything written durable.
     fn sync(&self) -> io::Result<()>;
+}
+
+fn one_by_one(file: &(impl DiskFile + ?Sized), ranges: &[(u64, usize)]) -> io::Result<Vec<Bytes>> {
+    let read = |&(offset, len): &(u64, usize)| file.read_at(offset, len);
+    ranges.iter().map(read).collect()
 }

@@ -12,6 +12,7 @@
 
 use std::mem;
 
+use tidemark_direct::ALIGN;
 use tidemark_journal::{ExtentId, Frame, ReadFrames, ReplicaError, read_memory_bytes_max};
 use tidemark_types::Lsn;
 
@@ -26,9 +27,9 @@ const SPARSE_BLOCK_BYTES_MIN: u32 = 128 << 10;
 /// From so many runs on they are read before the next block is looked at: as many as go to the disk together.
 const RUNS_MAX: usize = 32;
 /// What lies between two frames is read with them up to here: a page, which the disk reads anyway.
-const RUN_GAP_BYTES_MAX: usize = 4096;
+const RUN_GAP_BYTES_MAX: usize = ALIGN;
 /// What aligning a read's memory may take beside it, bytes: a part of a page at either end, and one for where it begins.
-const READ_SLACK_BYTES: usize = 3 * 4096;
+const READ_SLACK_BYTES: usize = 3 * ALIGN;
 
 /// Where to read: made under the lock, used without it.
 #[derive(Debug)]
@@ -295,14 +296,10 @@ impl ReadPlan {
     ) -> Result<(), ReplicaError> {
         let Runs { runs, .. } = mem::take(pending);
         let mut together = Vec::new();
-        let file = &stop.segment.file;
-        // A length that came from the disk is not allocated before the file is known to be that long.
-        let bytes_max = file.bytes().unwrap_or(0);
-        let fit = runs.iter().all(|run| run.bytes as u64 <= bytes_max);
-        if runs.len() > 1 && fit && !window.reads_ahead() {
+        if runs.len() > 1 && !window.reads_ahead() {
             let ranges: Vec<_> = runs.iter().map(|run| (run.offset, run.bytes)).collect();
             // Where that fails they are read one by one: to say which, and for those before it.
-            together = file.read_many(&ranges).unwrap_or_default();
+            together = window.get_many(&ranges).unwrap_or_default();
         }
         let mut together = together.into_iter();
         for run in runs {

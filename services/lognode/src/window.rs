@@ -65,6 +65,13 @@ impl<'a> Window<'a> {
         Ok(self.bytes.slice(from..self.bytes.len().min(from + len)))
     }
 
+    /// Stretches that lie apart, offsets and lengths: read together, not kept. Each is as [`Self::get`] gives it.
+    pub(crate) fn get_many(&self, ranges: &[(u64, usize)]) -> io::Result<Vec<Bytes>> {
+        let bounded = |&(offset, len): &(u64, usize)| Ok((offset, self.bounded(offset, len)?));
+        let ranges: io::Result<Vec<_>> = ranges.iter().map(bounded).collect();
+        self.file.read_many(&ranges?)
+    }
+
     /// A length that came from the disk is not allocated before the file is known to be that long.
     fn bounded(&self, offset: u64, len: usize) -> io::Result<usize> {
         if len <= self.chunk_bytes {

@@ -12,7 +12,7 @@ use rustix::fs::{Advice, FallocateFlags, FlockOperation};
 use rustix::io::Errno;
 use tidemark_direct::{self as direct, Gather, retry};
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, one_by_one};
 use crate::OpenError;
 
 /// Linux takes this many slices per call (`IOV_MAX`).
@@ -160,6 +160,17 @@ impl RealFile {
         self.direct.get_or_init(open).as_ref()
     }
 
+    /// What direct access gives; `None` where there is none, and the page cache serves.
+    fn directly<T>(&self, access: impl FnOnce(&File) -> io::Result<T>) -> Option<io::Result<T>> {
+        match access(self.direct()?) {
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
+                self.only_cached.store(true, Ordering::Relaxed);
+                None
+            }
+            other => Some(other),
+        }
+    }
+
     fn write_cached(&self, mut offset: u64, slices: &[IoSlice<'_>]) -> io::Result<()> {
         let mut left = slices;
         let mut skip = 0;
@@ -206,28 +217,18 @@ impl DiskFile for RealFile {
 
     fn write_at(&self, offset: u64, slices: &[IoSlice<'_>]) -> io::Result<()> {
         if direct::fits(offset, slices)
-            && let Some(file) = self.direct()
+            && let Some(done) = self.directly(|file| self.gather.write_at(file, offset, slices))
         {
-            match self.gather.write_at(file, offset, slices) {
-                Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
-                    self.only_cached.store(true, Ordering::Relaxed);
-                }
-                other => return other,
-            }
+            return done;
         }
         self.write_cached(offset, slices)
     }
 
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Bytes> {
         if len >= direct::READ_BYTES_MIN
-            && let Some(file) = self.direct()
+            && let Some(done) = self.directly(|file| direct::read_at(file, offset, len))
         {
-            match direct::read_at(file, offset, len) {
-                Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
-                    self.only_cached.store(true, Ordering::Relaxed);
-                }
-                other => return other,
-            }
+            return done;
         }
         let mut out = Vec::with_capacity(len);
         while out.len() < len {
@@ -243,17 +244,11 @@ impl DiskFile for RealFile {
     fn read_many(&self, ranges: &[(u64, usize)]) -> io::Result<Vec<Bytes>> {
         let bytes: usize = ranges.iter().map(|&(_, len)| len).sum();
         if bytes >= direct::READ_BYTES_MIN
-            && let Some(file) = self.direct()
+            && let Some(done) = self.directly(|file| direct::read_many(file, ranges))
         {
-            match direct::read_many(file, ranges) {
-                Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
-                    self.only_cached.store(true, Ordering::Relaxed);
-                }
-                other => return other,
-            }
+            return done;
         }
-        let read = |&(offset, len): &(u64, usize)| self.read_at(offset, len);
-        ranges.iter().map(read).collect()
+        one_by_one(self, ranges)
     }
 
     fn drop_cache(&self) -> io::Result<()> {

@@ -132,11 +132,7 @@ async fn read_back(
 ) -> (usize, usize, Vec<Frame>, Vec<Frame>) {
     let disk = Counting::new(SimDisk::new(&Entropy::seeded(7)));
     let live = Arc::clone(&disk.live);
-    let node = open_on(disk, 1 << 20).await;
-    let mut pens = [0, 1].map(|shard| Pen::new(extent(shard, 0), 1));
-    for pen in &pens {
-        open(&node, pen.extent, 1, 0).await.unwrap();
-    }
+    let (node, mut pens) = shards_on::<2>(disk, 1 << 20).await;
     let mut written = Vec::new();
     for (shard, bytes) in appends {
         let pen = &mut pens[*shard as usize];
@@ -160,14 +156,23 @@ async fn read_back(
     (held, bytes, read, written)
 }
 
-async fn open_on(disk: Counting<SimDisk>, segment_bytes: u64) -> Arc<LogNode> {
+/// A node with an open extent per shard, and who writes it.
+async fn shards_on<const N: usize>(
+    disk: Counting<SimDisk>,
+    segment_bytes: u64,
+) -> (Arc<LogNode>, [Pen; N]) {
     let config = LogNodeConfig {
         segment_bytes,
         ..LogNodeConfig::small()
     };
     let (clock, entropy, tasks) = (Clock::system(), Entropy::seeded(7), Tasks::new());
     let node = LogNode::open(Arc::new(disk), config, &clock, &entropy, &tasks);
-    node.await.unwrap()
+    let node = node.await.unwrap();
+    let pens = std::array::from_fn(|shard| Pen::new(extent(shard as u32, 0), 1));
+    for pen in &pens {
+        open(&node, pen.extent, 1, 0).await.unwrap();
+    }
+    (node, pens)
 }
 
 /// Four shards that are written to at the same time share blocks; whoever reads one leaves the others' frames on the disk.
@@ -175,11 +180,7 @@ async fn open_on(disk: Counting<SimDisk>, segment_bytes: u64) -> Arc<LogNode> {
 async fn one_shards_frames_are_read_out_of_blocks_of_many() {
     let disk = Counting::new(SimDisk::new(&Entropy::seeded(7)));
     let read = Arc::clone(&disk.read);
-    let node = open_on(disk, 32 << 20).await;
-    let mut pens = [0, 1, 2, 3].map(|shard| Pen::new(extent(shard, 0), 1));
-    for pen in &pens {
-        open(&node, pen.extent, 1, 0).await.unwrap();
-    }
+    let (node, mut pens) = shards_on::<4>(disk, 32 << 20).await;
     let mut written = Vec::new();
     for round in 0..16 {
         let frames = pens.each_mut().map(|pen| pen.frame(130_000 + round));
@@ -212,11 +213,7 @@ async fn one_shards_frames_are_read_out_of_blocks_of_many() {
 async fn small_blocks_between_large_ones_cost_little() {
     let disk = Counting::new(SimDisk::new(&Entropy::seeded(8)));
     let read = Arc::clone(&disk.read);
-    let node = open_on(disk, 32 << 20).await;
-    let mut pens = [0, 1, 2, 3].map(|shard| Pen::new(extent(shard, 0), 1));
-    for pen in &pens {
-        open(&node, pen.extent, 1, 0).await.unwrap();
-    }
+    let (node, mut pens) = shards_on::<4>(disk, 32 << 20).await;
     let mut written = Vec::new();
     for round in 0..16 {
         for (shard, pen) in pens.iter_mut().enumerate() {
