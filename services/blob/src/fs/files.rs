@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use parking_lot::RwLock;
 use tidemark_direct::{self as direct, Gather};
 
 use super::trailer::{TRAILER_BYTES, Trailer};
@@ -23,8 +24,6 @@ pub(super) const TEMPORARY: &str = ".tmp";
 const SYNC_BYTES: u64 = 8 << 20;
 /// Objects from this size on are written past the page cache.
 const DIRECT_BYTES_MIN: u64 = 64 << 10;
-/// How often a put makes its folder again that a delete removes at the same time.
-const FOLDER_TRIES: u32 = 16;
 
 /// What a step did to the put it is of.
 #[derive(Debug)]
@@ -58,6 +57,8 @@ impl From<io::Error> for ReadFailure {
 pub(super) struct Files {
     root: PathBuf,
     counter: AtomicU64,
+    /// Read: a put counts on the folders it has found or made. Written: one that is empty is removed.
+    folders: RwLock<()>,
 }
 
 impl Files {
@@ -65,6 +66,7 @@ impl Files {
         Self {
             root,
             counter: AtomicU64::new(0),
+            folders: RwLock::new(()),
         }
     }
 
@@ -100,28 +102,23 @@ impl Files {
             return self.sync_upward(&path).map_err(PutFailure::Unknown);
         }
         let temporary = self.write_temporary(put).map_err(PutFailure::Nothing)?;
-        for tries_left in (0..FOLDER_TRIES).rev() {
-            match self.make_folders(&path) {
-                // A delete removed a folder between the making of it, or the look at it, and the next.
-                Err(e) if e.kind() == io::ErrorKind::NotFound && tries_left > 0 => continue,
-                made => made.map_err(PutFailure::Nothing)?,
-            }
-            let placed = match put.mode {
-                PutMode::IfAbsent => std::fs::hard_link(&temporary.0, &path),
-                PutMode::Replace => std::fs::rename(&temporary.0, &path),
-            };
-            match placed {
-                Ok(()) => break,
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                    if self.is_of(put, &path)? {
-                        break;
-                    }
-                }
-                Err(e) if e.kind() == io::ErrorKind::NotFound && tries_left > 0 => {}
-                Err(e) => return Err(PutFailure::Nothing(e)),
-            }
-        }
+        while !self.place(put, &temporary, &path)? {}
         self.sync_upward(&path).map_err(PutFailure::Unknown)
+    }
+
+    /// Gives the written file its name. `false`: another's object was there, and is deleted by now.
+    fn place(&self, put: &Put, temporary: &Temporary, path: &Path) -> Result<bool, PutFailure> {
+        let _folders = self.folders.read();
+        self.make_folders(path).map_err(PutFailure::Nothing)?;
+        let placed = match put.mode {
+            PutMode::IfAbsent => std::fs::hard_link(&temporary.0, path),
+            PutMode::Replace => std::fs::rename(&temporary.0, path),
+        };
+        match placed {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => self.is_of(put, path),
+            Err(e) => Err(PutFailure::Nothing(e)),
+        }
     }
 
     /// Makes the folders that `path` stands in. Never the root: where it went away (a mount, a folder that was moved), one made
@@ -226,7 +223,8 @@ impl Files {
             Some(Err(e)) if !is_absent(&e) => return Err(e),
             _ => {}
         }
-        // Refused when not empty, or when a put has just made something in it: as it should be.
+        let _folders = self.folders.write();
+        // Refused when not empty, as it should be.
         while folders
             .next()
             .is_some_and(|folder| std::fs::remove_dir(folder).is_ok())
