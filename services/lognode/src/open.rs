@@ -156,7 +156,7 @@ fn begin(
         Some(slot) => slot,
         None => {
             let name = pool.name_next();
-            prepare(disk, &name, config.segment_bytes, secret, || false)
+            prepare(disk, &name, config.segment_bytes, secret)
                 .map_err(OpenError::io(format!("make {name}")))?
         }
     };

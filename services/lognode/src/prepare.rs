@@ -1,27 +1,16 @@
-//! Preparing the next segment beside the writer: zero-writing 64 MiB in it would stall every append.
-//!
-//! Zeros are written at a bounded rate, and no longer than the writer can wait. So a slow log, whose latency is its
-//! syncs', gets written blocks; a fast one, which syncs megabytes at a time, does not pay for every byte twice.
+//! Makes the next segment beside the writer: reserving its space and syncing its name in it would stall every append.
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tidemark_runtime::Tasks;
 
 use crate::disk::Disk;
-use crate::segments::{Slot, ZERO_BYTES, prepare};
-
-/// Zeros per second at the most, bytes: half a segment of 64 MiB in one second.
-const ZERO_BYTES_PER_S: usize = 32 << 20;
-/// Before each write of zeros.
-const ZERO_PAUSE: Duration =
-    Duration::from_micros((ZERO_BYTES as u64 * 1_000_000) / ZERO_BYTES_PER_S as u64);
+use crate::segments::{Slot, prepare};
 
 /// One segment to prepare.
 #[derive(Debug)]
@@ -34,28 +23,24 @@ pub(crate) struct Job {
 /// At most one job at a time.
 pub(crate) struct Preparer {
     disk: Arc<dyn Disk>,
-    /// `None`: jobs run on the caller, without zero-writing (simulation).
+    /// `None`: jobs run on the caller (simulation).
     worker: Option<mpsc::SyncSender<Job>>,
     thread: Option<JoinHandle<()>>,
     done: Arc<Mutex<Option<io::Result<Slot>>>>,
     busy: bool,
-    /// The writer waits: finish without more zeros.
-    hurry: Arc<AtomicBool>,
 }
 
 impl Preparer {
     /// With a thread of `tasks` for a disk that blocks; dropping the preparer waits for it.
     pub(crate) fn new(disk: &Arc<dyn Disk>, tasks: &Tasks) -> io::Result<Self> {
         let done: Arc<Mutex<_>> = Arc::default();
-        let hurry: Arc<AtomicBool> = Arc::default();
         let (mut worker, mut thread) = (None, None);
         if disk.blocks() {
             let (jobs, queue) = mpsc::sync_channel::<Job>(1);
-            let (disk, done, hurry) = (disk.clone(), done.clone(), hurry.clone());
+            let (disk, done) = (disk.clone(), done.clone());
             thread = Some(tasks.spawn_thread("wal-prepare", move || {
                 while let Ok(job) = queue.recv() {
-                    let go_on = || pause(&hurry);
-                    let made = prepare(&*disk, &job.name, job.bytes, job.secret, go_on);
+                    let made = prepare(&*disk, &job.name, job.bytes, job.secret);
                     *done.lock() = Some(made);
                 }
             })?);
@@ -67,7 +52,6 @@ impl Preparer {
             thread,
             done,
             busy: false,
-            hurry,
         })
     }
 
@@ -76,19 +60,13 @@ impl Preparer {
     }
 
     pub(crate) fn start(&mut self, job: Job) {
-        self.hurry.store(false, Ordering::Relaxed);
         match &self.worker {
             Some(worker) => self.busy = worker.try_send(job).is_ok(),
             None => {
-                let made = prepare(&*self.disk, &job.name, job.bytes, job.secret, || false);
+                let made = prepare(&*self.disk, &job.name, job.bytes, job.secret);
                 *self.done.lock() = Some(made);
             }
         }
-    }
-
-    /// Has the job finish soon.
-    pub(crate) fn hurry(&self) {
-        self.hurry.store(true, Ordering::Relaxed);
     }
 
     /// The finished job's result, once.
@@ -99,22 +77,8 @@ impl Preparer {
     }
 }
 
-/// Waits for the next write of zeros; `false`: there is no time for it.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "paces a thread that only a real disk has, and nothing waits for it"
-)]
-fn pause(hurry: &AtomicBool) -> bool {
-    if hurry.load(Ordering::Relaxed) {
-        return false;
-    }
-    std::thread::sleep(ZERO_PAUSE);
-    true
-}
-
 impl Drop for Preparer {
     fn drop(&mut self) {
-        self.hurry();
         self.worker = None;
         if let Some(thread) = self.thread.take() {
             // Its panic was seen and passed on by the task set.

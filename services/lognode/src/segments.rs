@@ -1,5 +1,8 @@
 //! Segment files: made, found, recycled.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -11,14 +14,42 @@ use crate::view::SegmentFile;
 const PREFIX: &str = "wal-";
 /// Suffix of a file that is being prepared.
 const UNFINISHED: &str = ".new";
-/// Zeros written at a time.
-pub(crate) const ZERO_BYTES: usize = 256 << 10;
+/// How far ahead of small blocks a segment is written, bytes.
+const AHEAD_BYTES: usize = 128 << 10;
+/// At most so much of a segment.
+const AHEAD_PART: u64 = 8;
+/// So many small blocks fit what is written ahead of them, at the least.
+const AHEAD_BLOCKS: u64 = 4;
 
 /// A segment file that belongs to the pool.
 #[derive(Clone, Debug)]
 pub(crate) struct Slot {
     pub(crate) segment_file: SegmentFile,
     pub(crate) bytes: u64,
+    /// What was written of it since it was found or made, from its start on.
+    pub(crate) written: u64,
+}
+
+impl Slot {
+    /// Has a block of `bytes` at `at` overwrite zeros, unless it is large or something was written there before. What is only
+    /// reserved the file system has to call written, in metadata of its own that goes to the disk with every sync: as much
+    /// work as a small block itself. A log of large ones, which syncs megabytes at a time, does not pay for every byte twice.
+    pub(crate) fn write_ahead(&mut self, at: u64, bytes: u64) -> io::Result<()> {
+        const PAGE: usize = 4096;
+        static ZEROS: [u8; AHEAD_BYTES + PAGE] = [0; AHEAD_BYTES + PAGE];
+        let ahead = aligned((AHEAD_BYTES as u64).min(self.bytes / AHEAD_PART));
+        if at + bytes <= self.written || bytes > ahead / AHEAD_BLOCKS {
+            return Ok(());
+        }
+        let end = (at + ahead).min(self.bytes);
+        let len = usize::try_from(end - at).expect("at most AHEAD_BYTES");
+        // Aligned, so that nothing is copied on the way to the disk.
+        let from = ZEROS.as_ptr().align_offset(PAGE);
+        let zeros = IoSlice::new(&ZEROS[from..from + len]);
+        self.segment_file.file.write_at(at, &[zeros])?;
+        self.written = end;
+        Ok(())
+    }
 }
 
 /// A closed segment.
@@ -82,20 +113,12 @@ pub(crate) fn is_unfinished(name: &str) -> bool {
     name.starts_with(PREFIX) && name.ends_with(UNFINISHED)
 }
 
-/// Makes a segment file: reserved, zero-written as far as `go_on` allows (overwriting written blocks syncs faster
-/// than writing reserved ones), with a header that says it is unused, under its final name.
-pub(crate) fn prepare(
-    disk: &dyn Disk,
-    name: &str,
-    bytes: u64,
-    secret: u64,
-    go_on: impl FnMut() -> bool,
-) -> io::Result<Slot> {
+/// Makes a segment file: reserved, with a header that says it is unused, under its final name.
+pub(crate) fn prepare(disk: &dyn Disk, name: &str, bytes: u64, secret: u64) -> io::Result<Slot> {
     let bytes = aligned(bytes);
     let unfinished = format!("{name}{UNFINISHED}");
     let file = disk.create(&unfinished, bytes)?;
     let fill = || {
-        zero(&*file, bytes, go_on)?;
         file.write_at(0, &[IoSlice::new(&spare_block(secret))])?;
         file.sync()?;
         disk.rename(&unfinished, name)?;
@@ -110,23 +133,8 @@ pub(crate) fn prepare(
     Ok(Slot {
         segment_file,
         bytes,
+        written: BLOCK_ALIGN,
     })
-}
-
-/// Writes zeros for as long as `go_on` says so before each piece.
-fn zero(file: &dyn DiskFile, bytes: u64, mut go_on: impl FnMut() -> bool) -> io::Result<()> {
-    const PAGE: usize = 4096;
-    static ZEROS: [u8; ZERO_BYTES + PAGE] = [0; ZERO_BYTES + PAGE];
-    // Aligned, so that nothing is copied on the way to the disk.
-    let from = ZEROS.as_ptr().align_offset(PAGE);
-    let zeros = &ZEROS[from..from + ZERO_BYTES];
-    let mut at = 0;
-    while at < bytes && go_on() {
-        let n = usize::try_from(bytes - at).map_or(ZERO_BYTES, |left| left.min(ZERO_BYTES));
-        file.write_at(at, &[IoSlice::new(&zeros[..n])])?;
-        at += n as u64;
-    }
-    Ok(())
 }
 
 fn spare_block(secret: u64) -> Vec<u8> {

@@ -92,6 +92,7 @@ fn open(disk: &dyn Disk, name: &str) -> io::Result<Slot> {
     Ok(Slot {
         segment_file,
         bytes,
+        written: 0,
     })
 }
 

@@ -296,6 +296,14 @@ impl Wal {
     ) -> Result<Position, Trouble> {
         self.take_back()?;
         let at = self.active.at;
+        let Active { slot, .. } = &mut self.active;
+        let ahead = slot.write_ahead(at.offset, block.bytes_with(0, 0));
+        let name = &slot.segment_file.name;
+        match ahead.map_err(Trouble::of(format_args!("write {name}"))) {
+            // The block itself may find room.
+            Ok(()) | Err(Trouble::Full) => {}
+            Err(failed) => return Err(failed),
+        }
         let bytes = write_block(
             &self.active.slot,
             self.header(kind, at, at),
@@ -305,6 +313,8 @@ impl Wal {
         self.sequence += 1;
         self.mark_refused = false;
         self.active.at.offset += bytes;
+        let Active { slot, at: next, .. } = &mut self.active;
+        slot.written = slot.written.max(next.offset);
         Ok(at)
     }
 

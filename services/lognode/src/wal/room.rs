@@ -170,13 +170,13 @@ impl Wal {
         Ok(())
     }
 
-    /// Makes a free slot without writing it full.
+    /// Makes a free slot.
     pub(crate) fn add_slot(&mut self, bytes: u64, claim: Claim) -> Result<(), Trouble> {
         if !self.may_hold(bytes, claim) {
             return Err(Trouble::Full);
         }
         let name = self.pool.name_next();
-        let made = crate::segments::prepare(&*self.disk, &name, bytes, self.view.secret, || false);
+        let made = crate::segments::prepare(&*self.disk, &name, bytes, self.view.secret);
         let slot = made.map_err(|error| {
             self.tell(&format_args!("make {name}: {error}"));
             Trouble::of(format_args!("make {name}"))(error)
@@ -293,7 +293,7 @@ impl Wal {
         self.trim()
     }
 
-    /// Has the next segment zero-written ahead of need, beside the writer.
+    /// Has the next segment made ahead of need, beside the writer.
     pub(super) fn want_spare(&mut self) {
         self.take_prepared();
         let half = self.active.at.offset > self.active.slot.bytes / 2;
@@ -307,10 +307,6 @@ impl Wal {
             };
             self.preparer.start(job);
             self.take_prepared();
-        }
-        // A writer this fast gathers so much per sync that written blocks gain nothing.
-        if self.active.room() < self.active.slot.bytes / 4 {
-            self.preparer.hurry();
         }
     }
 

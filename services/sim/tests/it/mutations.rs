@@ -107,7 +107,7 @@ macro_rules! noticed {
 
 noticed! {
     volatile_fence: 0, flaw(Flaw::VolatileFence, 1, &[FenceMonotonic]);
-    volatile_entry_and_ack_before_sync: 12, flaw(Flaw::LyingSync, 1, LOST);
+    volatile_entry_and_ack_before_sync: 392, flaw(Flaw::LyingSync, 1, LOST);
     ack_before_it_is_written: 0, flaw(Flaw::EarlyAck, 1, LOST);
     ack_before_prefix: 0, flaw(Flaw::AckBeforePrefix, 1, LOST);
     unfenced_reply: 0, flaw(Flaw::UnfencedReply, 1, LOST);
