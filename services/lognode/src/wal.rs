@@ -296,7 +296,7 @@ impl Wal {
     ) -> Result<Position, Trouble> {
         self.take_back()?;
         let at = self.active.at;
-        let Active { slot, .. } = &mut self.active;
+        let slot = &mut self.active.slot;
         let ahead = slot.write_ahead(at.offset, block.bytes_with(0, 0));
         let name = &slot.segment_file.name;
         match ahead.map_err(Trouble::of(format_args!("write {name}"))) {
@@ -312,8 +312,8 @@ impl Wal {
         )?;
         self.sequence += 1;
         self.mark_refused = false;
-        self.active.at.offset += bytes;
         let Active { slot, at: next, .. } = &mut self.active;
+        next.offset += bytes;
         slot.written = slot.written.max(next.offset);
         Ok(at)
     }
