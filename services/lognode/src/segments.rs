@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
+use tidemark_direct::ALIGN;
+
 use crate::disk::{Disk, DiskFile};
 use crate::format::{BLOCK_ALIGN, BlockHeader, BlockKind, LiveSegment, Position, aligned, crc32c};
 use crate::view::SegmentFile;
@@ -35,8 +37,7 @@ impl Slot {
     /// reserved the file system has to call written, in metadata of its own that goes to the disk with every sync: as much
     /// work as a small block itself. A log of large ones, which syncs megabytes at a time, does not pay for every byte twice.
     pub(crate) fn write_ahead(&mut self, at: u64, bytes: u64) -> io::Result<()> {
-        const PAGE: usize = 4096;
-        static ZEROS: [u8; AHEAD_BYTES + PAGE] = [0; AHEAD_BYTES + PAGE];
+        static ZEROS: [u8; AHEAD_BYTES + ALIGN] = [0; AHEAD_BYTES + ALIGN];
         let ahead = aligned((AHEAD_BYTES as u64).min(self.bytes / AHEAD_PART));
         if at + bytes <= self.written || bytes > ahead / AHEAD_BLOCKS {
             return Ok(());
@@ -44,7 +45,7 @@ impl Slot {
         let end = (at + ahead).min(self.bytes);
         let len = usize::try_from(end - at).expect("at most AHEAD_BYTES");
         // Aligned, so that nothing is copied on the way to the disk.
-        let from = ZEROS.as_ptr().align_offset(PAGE);
+        let from = ZEROS.as_ptr().align_offset(ALIGN);
         let zeros = IoSlice::new(&ZEROS[from..from + len]);
         self.segment_file.file.write_at(at, &[zeros])?;
         self.written = end;
