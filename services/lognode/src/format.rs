@@ -48,7 +48,7 @@ mod index;
 pub(crate) use builder::BlockBuilder;
 pub(crate) use checkpoint::{Checkpoint, LiveSegment};
 pub(crate) use cookie::Cookie;
-pub(crate) use header::{BlockHeader, BlockKind, Entry, EntryKind, HeaderError, Position};
+pub(crate) use header::{BlockHeader, BlockKind, Entry, EntryKind, HeaderError, Position, bodies};
 pub(crate) use index::{IndexPiece, decode_index, encode_index};
 
 /// Blocks begin and end at multiples of this, bytes: a page, and at least a device's sector.

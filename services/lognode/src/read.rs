@@ -2,23 +2,30 @@
 //!
 //! # Consistency
 //! A read sees the durable state of one moment and never passes the end it was given (J6). A segment may be
-//! recycled while it is read: every block names its segment and every frame its address, so what another life
-//! of the file left there is refused, never returned.
+//! recycled while it is read, but not before the extent was released: what was read of one that is still held
+//! afterwards is its own. Every frame carries its address and checksums besides, so what rot left there is refused, never
+//! returned.
 //!
 //! # Read amplification
-//! Blocks hold frames of every shard that was written to at the time. Where most is of other extents and blocks are large,
-//! only their heads and the extent's own frames are read, those of many blocks together; else reading on through all of it
-//! is cheapest.
+//! Blocks hold frames of every shard that was written to at the time. Large frames are known by their own points of the
+//! index, and only they are read, many together. Where that does not tell (segments that were closed before the start), and
+//! most is of other extents and blocks are large, the heads of the blocks are read first, then the extent's own frames; else
+//! reading on through all of it is cheapest.
+
+mod gathered;
+mod runs;
 
 use std::mem;
 
-use tidemark_direct::ALIGN;
-use tidemark_journal::{ExtentId, Frame, ReadFrames, ReplicaError, read_memory_bytes_max};
+use tidemark_journal::{ExtentId, Frame, ReadFrames, ReplicaError};
 use tidemark_types::Lsn;
 
-use crate::format::{Entry, EntryKind, Position};
+use self::gathered::Gathered;
+use self::runs::{Runs, Wanted};
+use crate::format::{EntryKind, Position};
+use crate::state::Piece;
 use crate::view::{Durable, SegmentFile, View};
-use crate::window::{Block, Window, frame};
+use crate::window::{Block, Window};
 
 const CHUNK_BYTES_MIN: usize = 64 << 10;
 const CHUNK_BYTES_MAX: usize = 1 << 20;
@@ -26,10 +33,6 @@ const CHUNK_BYTES_MAX: usize = 1 << 20;
 const SPARSE_BLOCK_BYTES_MIN: u32 = 128 << 10;
 /// From so many runs on they are read before the next block is looked at: as many as go to the disk together.
 const RUNS_MAX: usize = 32;
-/// What lies between two frames is read with them up to here: a page, which the disk reads anyway.
-const RUN_GAP_BYTES_MAX: usize = ALIGN;
-/// What aligning a read's memory may take beside it, bytes: a part of a page at either end, and one for where it begins.
-const READ_SLACK_BYTES: usize = 3 * ALIGN;
 
 /// Where to read: made under the lock, used without it.
 #[derive(Debug)]
@@ -42,14 +45,59 @@ pub(crate) struct ReadPlan {
     stops: Vec<Stop>,
 }
 
-/// One segment to read from a block on, until an LSN.
+/// One segment to read until an LSN: frames whose place is known, then from a block on.
 #[derive(Debug)]
 struct Stop {
+    known: Vec<(Wanted, u64)>,
+    /// The known ones are all that may be read.
+    full: bool,
     at: Position,
     segment: SegmentFile,
     end: Lsn,
     /// The extent's frames are at least half of what is there.
     dense: bool,
+}
+
+/// How far the frames reach whose place is known.
+struct Known {
+    /// What follows on them; `None`: some before it were not known.
+    next: Option<Lsn>,
+    bytes: usize,
+}
+
+impl Known {
+    /// Takes frames of `piece` from the point at `first` on, as far as they are known, up to `end` and up to `bytes_max`.
+    /// Also gives the block of the last one, and whether no more may be read.
+    fn take(
+        &mut self,
+        piece: &Piece,
+        first: usize,
+        (end, bytes_max): (Lsn, usize),
+    ) -> (Vec<(Wanted, u64)>, u64, bool) {
+        let (mut frames, mut block) = (Vec::new(), piece.points[first].offset);
+        for point in &piece.points[first..] {
+            let Some((offset, bytes)) = point.span() else {
+                break;
+            };
+            if self.next != Some(point.lsn) || point.lsn >= end {
+                break;
+            }
+            if self.bytes > 0 && bytes as usize > bytes_max.saturating_sub(self.bytes) {
+                return (frames, block, true);
+            }
+            let wanted = Wanted {
+                lsn: point.lsn,
+                bytes,
+                entry: None,
+            };
+            frames.push((wanted, offset));
+            block = point.offset;
+            self.bytes += bytes as usize;
+            self.next = Some(point.lsn.next());
+        }
+        self.next = self.next.filter(|next| *next == end);
+        (frames, block, false)
+    }
 }
 
 impl View {
@@ -86,26 +134,37 @@ impl View {
             });
         }
         let mut stops = Vec::new();
+        let mut known = Known {
+            next: Some(r.from),
+            bytes: 0,
+        };
         let first = extent.pieces.partition_point(|p| p.end <= r.from);
         for piece in &extent.pieces[first..] {
             if piece.points[0].lsn >= end {
                 break;
             }
             let after = piece.points.partition_point(|p| p.lsn <= r.from);
-            let point = piece.points[after.saturating_sub(1)];
+            let point = after.saturating_sub(1);
             let Some(segment) = durable.files.get(&piece.segment) else {
                 let why = format!("segment {} is gone", piece.segment);
-                return Err(damaged(r.extent, point.lsn, why));
+                return Err(damaged(r.extent, piece.points[point].lsn, why));
             };
+            let end = piece.end.min(end);
+            let (known, offset, full) = known.take(piece, point, (end, r.bytes_max));
             stops.push(Stop {
+                known,
+                full,
                 at: Position {
                     segment: piece.segment,
-                    offset: point.offset,
+                    offset,
                 },
                 segment: segment.clone(),
-                end: piece.end.min(end),
+                end,
                 dense: piece.is_dense(),
             });
+            if full {
+                break;
+            }
         }
         Ok(ReadPlan {
             secret: self.secret,
@@ -120,7 +179,8 @@ impl View {
     /// Reads frames; blocks on the disk.
     pub(crate) fn read(&self, r: &ReadFrames) -> Result<Vec<Frame>, ReplicaError> {
         let outcome = self.plan(r).and_then(|plan| plan.run());
-        if outcome.is_err() && !self.durable.read().state.extents.contains_key(&r.extent) {
+        // Released meanwhile, its segments may have been written again: of nobody's frames that were read is it known whose.
+        if !self.durable.read().state.extents.contains_key(&r.extent) {
             return Err(ReplicaError::NoSuchExtent(r.extent));
         }
         outcome
@@ -131,57 +191,6 @@ pub(crate) fn damaged(extent: ExtentId, from: Lsn, why: String) -> ReplicaError 
     ReplicaError::Damaged { extent, from, why }
 }
 
-/// Frames gathered so far.
-struct Gathered {
-    frames: Vec<Frame>,
-    bytes: usize,
-    next: Lsn,
-    buffer: Buffer,
-}
-
-/// The memory of the newest frames.
-#[derive(Clone, Copy)]
-struct Buffer {
-    /// Which stretch of which segment was read into it; two in a row are never the same.
-    at: Option<Position>,
-    bytes: usize,
-    /// Its first frame, and the bytes of its frames.
-    first: usize,
-    used: usize,
-}
-
-impl Gathered {
-    /// Takes a frame out of the memory read at `at`.
-    fn push(&mut self, frame: Frame, at: Position, memory: usize) {
-        if self.buffer.at != Some(at) {
-            self.settle();
-            self.buffer = Buffer {
-                at: Some(at),
-                bytes: memory + READ_SLACK_BYTES,
-                first: self.frames.len(),
-                used: 0,
-            };
-        }
-        let bytes = frame.encoded_len();
-        self.next = frame.lsn.next();
-        self.bytes += bytes;
-        self.buffer.used += bytes;
-        self.frames.push(frame);
-    }
-
-    /// Gives memory free that is mostly not frames of this read: other shards' lie between them.
-    fn settle(&mut self) {
-        let Buffer {
-            bytes, first, used, ..
-        } = self.buffer;
-        if bytes > read_memory_bytes_max(used) {
-            for frame in &mut self.frames[first..] {
-                *frame = frame.copied();
-            }
-        }
-    }
-}
-
 impl ReadPlan {
     pub(crate) fn is_empty(&self) -> bool {
         self.stops.is_empty()
@@ -189,17 +198,7 @@ impl ReadPlan {
 
     /// Reads what was planned. Damage behind intact frames is left to the next read.
     pub(crate) fn run(&self) -> Result<Vec<Frame>, ReplicaError> {
-        let mut out = Gathered {
-            frames: Vec::new(),
-            bytes: 0,
-            next: self.from,
-            buffer: Buffer {
-                at: None,
-                bytes: 0,
-                first: 0,
-                used: 0,
-            },
-        };
+        let mut out = Gathered::from(self.from);
         for stop in &self.stops {
             match self.segment(stop, &mut out) {
                 Ok(true) => {}
@@ -216,9 +215,13 @@ impl ReadPlan {
         let chunk = self.bytes_max.saturating_add(8192);
         let chunk = chunk.clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX);
         let mut window = Window::new(&*stop.segment.file, chunk);
+        let mut pending = Runs::default();
+        self.known(stop, &mut window, &mut pending, out)?;
+        if stop.full {
+            return Ok(false);
+        }
         window.expect(stop.dense);
         let mut at = stop.at;
-        let mut pending = Runs::default();
         let mut small_before = true;
         while pending.next_lsn(out) < stop.end {
             let block = self.block(stop, &mut window, at, pending.next_lsn(out));
@@ -242,6 +245,24 @@ impl ReadPlan {
         }
         self.read_pending(stop, &mut window, &mut pending, out)?;
         Ok(true)
+    }
+
+    /// Reads the frames whose place is known.
+    fn known(
+        &self,
+        stop: &Stop,
+        window: &mut Window<'_>,
+        pending: &mut Runs,
+        out: &mut Gathered,
+    ) -> Result<(), ReplicaError> {
+        window.expect(false);
+        for (wanted, offset) in &stop.known {
+            pending.add(*wanted, *offset);
+            if pending.runs.len() >= RUNS_MAX {
+                self.read_pending(stop, window, pending, out)?;
+            }
+        }
+        self.read_pending(stop, window, pending, out)
     }
 
     fn block(
@@ -281,12 +302,17 @@ impl ReadPlan {
                 let why = format!("lsn {} comes next", entry.lsn);
                 return Err(self.bad(stop, next, offset, u64::from(entry.bytes), &why));
             }
-            pending.add(*entry, offset);
+            let wanted = Wanted {
+                lsn: entry.lsn,
+                bytes: entry.bytes,
+                entry: Some(*entry),
+            };
+            pending.add(wanted, offset);
         }
         Ok(true)
     }
 
-    /// Reads the pending runs: out of the window while that reads ahead, else together.
+    /// Reads the pending runs, if any: out of the window while that reads ahead, else together.
     fn read_pending(
         &self,
         stop: &Stop,
@@ -317,12 +343,12 @@ impl ReadPlan {
                 segment: stop.at.segment,
                 offset: base,
             };
-            for (entry, skip) in &run.frames {
-                let end = skip + entry.bytes as usize;
+            for (wanted, skip) in &run.frames {
+                let end = skip + wanted.bytes as usize;
                 let body = bytes.slice((*skip).min(bytes.len())..end.min(bytes.len()));
-                let frame = frame(entry, &body).map_err(|e| {
+                let frame = wanted.check(self.extent, &body).map_err(|e| {
                     let offset = run.offset + *skip as u64;
-                    self.bad(stop, entry.lsn, offset, u64::from(entry.bytes), &e)
+                    self.bad(stop, wanted.lsn, offset, u64::from(wanted.bytes), &e)
                 })?;
                 out.push(frame, from, memory);
             }
@@ -344,48 +370,5 @@ impl ReadPlan {
             from,
             format!("{name} bytes {offset}..{end}: {why}"),
         )
-    }
-}
-
-/// Frames that are read next.
-#[derive(Debug, Default)]
-struct Runs {
-    runs: Vec<Run>,
-    frame_bytes: usize,
-    /// What follows on the last of them.
-    next: Option<Lsn>,
-}
-
-/// Frames with little between them.
-#[derive(Debug)]
-struct Run {
-    offset: u64,
-    bytes: usize,
-    /// Each with where its body begins in the run.
-    frames: Vec<(Entry, usize)>,
-}
-
-impl Runs {
-    fn next_lsn(&self, out: &Gathered) -> Lsn {
-        self.next.unwrap_or(out.next)
-    }
-
-    fn add(&mut self, entry: Entry, offset: u64) {
-        let bytes = entry.bytes as usize;
-        self.frame_bytes += bytes;
-        self.next = Some(entry.lsn.next());
-        if let Some(last) = self.runs.last_mut()
-            && let Ok(skip) = usize::try_from(offset - last.offset)
-            && skip - last.bytes <= RUN_GAP_BYTES_MAX
-        {
-            last.bytes = skip + bytes;
-            last.frames.push((entry, skip));
-            return;
-        }
-        self.runs.push(Run {
-            offset,
-            bytes,
-            frames: vec![(entry, 0)],
-        });
     }
 }

@@ -5,6 +5,7 @@
 //! same entries in the same order. Readers see it behind a lock.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 use tidemark_journal::{ExtentId, ExtentInfo, Inventory};
 use tidemark_runtime::{Invariant, check_invariant};
@@ -12,9 +13,10 @@ use tidemark_types::{Epoch, ExtentIdx, Lsn, ShardId};
 
 use crate::format::{Entry, EntryKind, Position};
 
-/// A point of the sparse index for at least this many bytes of an extent's frames …
-const POINT_EVERY_BYTES: u64 = 64 << 10;
-/// … or when this many bytes of the segment lie between. At 16 B a point that is 0.025 % of the frames plus
+/// A point of the sparse index for at least this many bytes of an extent's frames, a point of its own for each frame that
+/// is so large …
+pub(crate) const POINT_EVERY_BYTES: u64 = 64 << 10;
+/// … or when this many bytes of the segment lie between. At 24 B a point that is 0.04 % of the frames plus
 /// 16 points per (live extent, 64 MiB segment).
 const POINT_EVERY_WAL_BYTES: u64 = 4 << 20;
 
@@ -89,6 +91,24 @@ pub(crate) struct Piece {
 pub(crate) struct Point {
     pub(crate) lsn: Lsn,
     pub(crate) offset: u64,
+    /// The frame itself when it is large, unless the point is from a closed segment's index, which does not tell.
+    pub(crate) body: Option<Body>,
+}
+
+/// Where in its block a frame lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Body {
+    /// From the start of the block, behind its header.
+    skip: NonZeroU32,
+    pub(crate) bytes: u32,
+}
+
+impl Point {
+    /// Offset in the segment and length of the frame.
+    pub(crate) fn span(&self) -> Option<(u64, u32)> {
+        let body = self.body?;
+        Some((self.offset + u64::from(body.skip.get()), body.bytes))
+    }
 }
 
 impl Piece {
@@ -142,29 +162,38 @@ impl Extent {
         }
     }
 
-    /// Records a frame's place. `true`: the extent's first in that segment.
-    pub(crate) fn place(&mut self, entry: &Entry, at: Position) -> bool {
+    /// Records the place of a frame in the block at `at`, its body at `body` of the segment. `true`: the extent's first in
+    /// that segment.
+    pub(crate) fn place(&mut self, entry: &Entry, at: Position, body: u64) -> bool {
         let bytes = u64::from(entry.bytes);
         let (lsn, offset) = (entry.lsn, at.offset);
-        let point = Point { lsn, offset };
+        let is_large = bytes >= POINT_EVERY_BYTES;
+        let skip = u32::try_from(body - offset).ok().and_then(NonZeroU32::new);
+        let body = skip.filter(|_| is_large).map(|skip| Body {
+            skip,
+            bytes: entry.bytes,
+        });
+        let point = Point { lsn, offset, body };
+        // A large one is found by its own point.
+        let unindexed_bytes = if is_large { 0 } else { bytes };
         if let Some(piece) = self.pieces.last_mut().filter(|p| p.segment == at.segment) {
             let last = piece.points.last().map_or(0, |p| p.offset);
             let due = piece.unindexed_bytes >= POINT_EVERY_BYTES
                 || offset - last >= POINT_EVERY_WAL_BYTES;
-            if due && offset != last {
+            if is_large || due && offset != last {
                 piece.points.push(point);
                 piece.unindexed_bytes = 0;
             }
             piece.end = lsn.next();
             piece.bytes += bytes;
-            piece.unindexed_bytes += bytes;
+            piece.unindexed_bytes += unindexed_bytes;
             return false;
         }
         self.pieces.push(Piece {
             segment: at.segment,
             end: lsn.next(),
             bytes,
-            unindexed_bytes: bytes,
+            unindexed_bytes,
             points: vec![point],
         });
         true
@@ -209,8 +238,9 @@ impl State {
         self.extents.iter().map(info).collect()
     }
 
-    /// Applies a durable entry of the block at `at`. The writer epoch of a frame is the entry's.
-    pub(crate) fn apply(&mut self, entry: &Entry, at: Position) {
+    /// Applies a durable entry of the block at `at`, its body at `body` of the segment. The writer epoch of a frame is the
+    /// entry's.
+    pub(crate) fn apply(&mut self, entry: &Entry, at: Position, body: u64) {
         match entry.kind {
             EntryKind::Open => {
                 let opened = Extent::opened(entry.lsn, entry.epoch);
@@ -237,17 +267,17 @@ impl State {
                 }
             }
             EntryKind::Release => self.forget(entry.extent),
-            EntryKind::Frame => self.frame(entry, at),
+            EntryKind::Frame => self.frame(entry, at, body),
             EntryKind::Checkpoint | EntryKind::Index => {}
         }
     }
 
-    fn frame(&mut self, entry: &Entry, at: Position) {
+    fn frame(&mut self, entry: &Entry, at: Position, body: u64) {
         let Some(extent) = self.extents.get_mut(&entry.extent) else {
             return;
         };
         extent.bytes += u64::from(entry.bytes);
-        if extent.place(entry, at) {
+        if extent.place(entry, at, body) {
             *self.frames_in.entry(at.segment).or_default() += 1;
         }
         if entry.lsn == extent.end {

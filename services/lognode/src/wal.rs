@@ -25,7 +25,9 @@ use tidemark_types::Lsn;
 
 use crate::config::LogNodeConfig;
 use crate::disk::Disk;
-use crate::format::{BLOCK_ALIGN, BlockBuilder, BlockHeader, BlockKind, EntryKind, Position};
+use crate::format::{
+    BLOCK_ALIGN, BlockBuilder, BlockHeader, BlockKind, EntryKind, Position, bodies,
+};
 use crate::plan::{Plan, Verdict};
 use crate::prepare::Preparer;
 use crate::request::{Held, Request};
@@ -270,8 +272,8 @@ impl Wal {
         self.counters.group();
         let mut durable = self.view.durable.write();
         let mut released = false;
-        for entry in plan.block.entries() {
-            durable.state.apply(entry, at);
+        for (entry, body) in bodies(plan.block.entries(), at.offset) {
+            durable.state.apply(entry, at, body);
             released |= entry.kind == EntryKind::Release;
         }
         if released {

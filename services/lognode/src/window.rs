@@ -3,13 +3,13 @@
 use std::io;
 
 use bytes::Bytes;
-use tidemark_journal::Frame;
-use tidemark_types::DecodeError;
+use tidemark_journal::{ExtentId, Frame};
+use tidemark_types::{DecodeError, Lsn};
 
 use crate::disk::DiskFile;
 use crate::format::{
     BLOCK_ALIGN, BlockHeader, ENTRY_BYTES, Entry, EntryKind, HEADER_BYTES, HeaderError, Position,
-    crc32c,
+    bodies, crc32c,
 };
 
 /// Holds a block's header and a table of a hundred entries: small enough for the page cache, where the next reader finds it.
@@ -149,25 +149,27 @@ pub(crate) struct Block {
 impl Block {
     /// Each entry with the offset of its body in the file.
     pub(crate) fn bodies(&self) -> impl Iterator<Item = (&Entry, u64)> {
-        let mut at = self.header.at.offset + self.header.body_at() as u64;
-        self.entries.iter().map(move |entry| {
-            let from = at;
-            at += u64::from(entry.bytes);
-            (entry, from)
-        })
+        bodies(&self.entries, self.header.at.offset)
     }
 }
 
 /// The frame in an entry's body, checked in full: address, own CRC, payload.
 pub(crate) fn frame(entry: &Entry, body: &Bytes) -> Result<Frame, DecodeError> {
-    let frame = Frame::decode(body)?;
-    let named = (frame.extent, frame.lsn, frame.writer_epoch, frame.crc)
-        == (entry.extent, entry.lsn, entry.epoch, entry.crc);
-    if !named || frame.encoded_len() != body.len() {
+    let frame = frame_at((entry.extent, entry.lsn), body)?;
+    if (frame.writer_epoch, frame.crc) != (entry.epoch, entry.crc) {
         return Err(DecodeError::invalid(
             "frame",
             "is not the one its block names",
         ));
+    }
+    Ok(frame)
+}
+
+/// The frame at an address, which is all of `body`, checked in full.
+pub(crate) fn frame_at(address: (ExtentId, Lsn), body: &Bytes) -> Result<Frame, DecodeError> {
+    let frame = Frame::decode(body)?;
+    if (frame.extent, frame.lsn) != address || frame.encoded_len() != body.len() {
+        return Err(DecodeError::invalid("frame", "is another one"));
     }
     frame.verify_payload()?;
     Ok(frame)

@@ -58,11 +58,6 @@ pub(crate) enum HeaderError {
 }
 
 impl BlockHeader {
-    /// Where the bodies begin, from the block's start.
-    pub(crate) const fn body_at(&self) -> usize {
-        HEADER_BYTES + self.entries as usize * ENTRY_BYTES
-    }
-
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();
         out.put_u32(MAGIC);
@@ -157,6 +152,16 @@ impl BlockHeader {
         }
         Ok(entries)
     }
+}
+
+/// Each of the entries of the block at `block` of its segment, with the offset of its body there.
+pub(crate) fn bodies(entries: &[Entry], block: u64) -> impl Iterator<Item = (&Entry, u64)> {
+    let mut at = block + (HEADER_BYTES + entries.len() * ENTRY_BYTES) as u64;
+    entries.iter().map(move |entry| {
+        let from = at;
+        at += u64::from(entry.bytes);
+        (entry, from)
+    })
 }
 
 fn position(r: &mut Reader<'_>) -> Result<Position, DecodeError> {

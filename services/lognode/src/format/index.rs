@@ -46,7 +46,11 @@ pub(crate) fn decode_index(bytes: &[u8], segment: u64) -> Result<Vec<IndexPiece>
         for _ in 0..r.u32("index points")? {
             let lsn = Lsn(r.u64("point lsn")?);
             let offset = r.u64("point offset")?;
-            points.push(Point { lsn, offset });
+            points.push(Point {
+                lsn,
+                offset,
+                body: None,
+            });
         }
         if points.is_empty() || points.iter().any(|p| p.lsn >= end) {
             return Err(DecodeError::invalid(

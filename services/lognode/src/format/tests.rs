@@ -146,6 +146,7 @@ fn piece() -> impl Strategy<Value = IndexPiece> {
             .map(|(lsn, offset)| Point {
                 lsn: Lsn(lsn),
                 offset,
+                body: None,
             })
             .collect();
         let end = points.iter().map(|p| p.lsn).max().unwrap().next();

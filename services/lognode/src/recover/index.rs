@@ -6,7 +6,7 @@ use std::io;
 use tidemark_types::Epoch;
 
 use crate::damage::Damage;
-use crate::format::{EntryKind, IndexPiece, LiveSegment, Position, decode_index};
+use crate::format::{Entry, EntryKind, IndexPiece, LiveSegment, Position, decode_index};
 use crate::scan::{Scan, Step};
 use crate::segments::Slot;
 use crate::state::Extent;
@@ -57,11 +57,12 @@ fn walked(slot: &Slot, secret: u64, segment: u64) -> io::Result<Pieces> {
     loop {
         match scan.step()? {
             Step::Block(block) => {
-                for entry in block.entries.iter().filter(|e| e.kind == EntryKind::Frame) {
+                let is_frame = |(entry, _): &(&Entry, u64)| entry.kind == EntryKind::Frame;
+                for (entry, body) in block.bodies().filter(is_frame) {
                     let fresh = || Extent::opened(entry.lsn, Epoch(0));
                     let extent = extents.entry(entry.extent).or_insert_with(fresh);
                     if extent.pieces.last().is_none_or(|p| p.end == entry.lsn) {
-                        extent.place(entry, block.header.at);
+                        extent.place(entry, block.header.at, body);
                     }
                 }
             }

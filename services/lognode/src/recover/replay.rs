@@ -156,11 +156,11 @@ impl<'a> Replay<'a> {
             return;
         }
         let at = block.header.at;
-        for (entry, frame) in block.entries.iter().zip(frames) {
+        for ((entry, body), frame) in block.bodies().zip(frames) {
             match frame {
-                Ok(Some(frame)) => self.frame(entry, &frame, at),
+                Ok(Some(frame)) => self.frame(entry, &frame, (at, body)),
                 Ok(None) if self.lowers_fence(entry) => {}
-                Ok(None) => self.state.apply(entry, at),
+                Ok(None) => self.state.apply(entry, at, body),
                 Err(damage) => {
                     if entry.kind == EntryKind::Frame {
                         self.bad(entry, &damage.to_string());
@@ -185,7 +185,7 @@ impl<'a> Replay<'a> {
     }
 
     /// A frame must continue its extent; if it does not, frames before it were in a damaged block.
-    fn frame(&mut self, entry: &Entry, frame: &Frame, at: Position) {
+    fn frame(&mut self, entry: &Entry, frame: &Frame, (at, body): (Position, u64)) {
         match self.state.extents.get(&entry.extent) {
             Some(extent) if extent.end == entry.lsn && extent.last_crc == frame.prev_crc => {
                 self.suspects.remove(&entry.extent);
@@ -200,7 +200,7 @@ impl<'a> Replay<'a> {
                 self.bad(entry, &why);
             }
         }
-        self.state.apply(entry, at);
+        self.state.apply(entry, at, body);
     }
 
     /// The extent is in limbo from a frame on, or from where it ended before it.

@@ -7,6 +7,7 @@ use crate::format::{
 use crate::prepare::Job;
 use crate::request::Claim;
 use crate::segments::{Closed, Slot, disown};
+use crate::state::POINT_EVERY_BYTES;
 use crate::view::SegmentFile;
 use crate::wal::{Active, Trouble, Wal, write_block};
 
@@ -79,8 +80,9 @@ impl Wal {
         }
         let durable = self.view.durable.read();
         let pieces = durable.state.pieces_of(self.active.at.segment);
-        // A group adds at most a point and a piece per extent that is live.
-        let grown = durable.state.extents.len() * 48;
+        // A group adds at most a piece and a point per extent that is live, and one for each frame that is large.
+        let large = (end - self.active.at.offset) / POINT_EVERY_BYTES;
+        let grown = durable.state.extents.len() * 48 + 16 * usize::try_from(large).unwrap_or(0);
         let bytes: usize = pieces.map(|(_, p)| 32 + 16 * p.points.len()).sum();
         aligned((HEADER_BYTES + ENTRY_BYTES + 4 + bytes + grown) as u64)
     }

@@ -156,18 +156,22 @@ async fn read_back(
     (held, bytes, read, written)
 }
 
-/// A node with an open extent per shard, and who writes it.
-async fn shards_on<const N: usize>(
-    disk: Counting<SimDisk>,
-    segment_bytes: u64,
-) -> (Arc<LogNode>, [Pen; N]) {
+async fn node_on(disk: Counting<SimDisk>, segment_bytes: u64) -> Arc<LogNode> {
     let config = LogNodeConfig {
         segment_bytes,
         ..LogNodeConfig::small()
     };
     let (clock, entropy, tasks) = (Clock::system(), Entropy::seeded(7), Tasks::new());
     let node = LogNode::open(Arc::new(disk), config, &clock, &entropy, &tasks);
-    let node = node.await.unwrap();
+    node.await.unwrap()
+}
+
+/// A node with an open extent per shard, and who writes it.
+async fn shards_on<const N: usize>(
+    disk: Counting<SimDisk>,
+    segment_bytes: u64,
+) -> (Arc<LogNode>, [Pen; N]) {
+    let node = node_on(disk, segment_bytes).await;
     let pens = std::array::from_fn(|shard| Pen::new(extent(shard as u32, 0), 1));
     for pen in &pens {
         open(&node, pen.extent, 1, 0).await.unwrap();
@@ -175,12 +179,13 @@ async fn shards_on<const N: usize>(
     (node, pens)
 }
 
-/// Four shards that are written to at the same time share blocks; whoever reads one leaves the others' frames on the disk.
+/// Four shards that are written to at the same time share blocks; whoever reads one leaves the others' frames on the disk, and
+/// does not even look at the blocks' heads. A restart finds frames of closed segments by the heads.
 #[tokio::test(start_paused = true)]
 async fn one_shards_frames_are_read_out_of_blocks_of_many() {
+    const SEGMENT_BYTES: u64 = 4 << 20;
     let disk = Counting::new(SimDisk::new(&Entropy::seeded(7)));
-    let read = Arc::clone(&disk.read);
-    let (node, mut pens) = shards_on::<4>(disk, 32 << 20).await;
+    let (node, mut pens) = shards_on::<4>(disk.clone(), SEGMENT_BYTES).await;
     let mut written = Vec::new();
     for round in 0..16 {
         let frames = pens.each_mut().map(|pen| pen.frame(130_000 + round));
@@ -191,29 +196,44 @@ async fn one_shards_frames_are_read_out_of_blocks_of_many() {
     }
     let bytes: usize = written.iter().map(Frame::encoded_len).sum();
     for bytes_max in [300_000, 1 << 20] {
-        read.store(0, Ordering::Relaxed);
-        let mut back: Vec<Frame> = Vec::new();
-        while back.len() < written.len() {
-            let request = ReadFrames {
-                extent: pens[0].extent,
-                from: Lsn(back.len() as u64),
-                end: Lsn(written.len() as u64),
-                bytes_max,
-            };
-            back.extend(node.read(request).await.unwrap());
-        }
-        assert!(back == written);
-        let read = read.load(Ordering::Relaxed);
-        assert!(read < bytes * 5 / 4, "{read} bytes read for {bytes}");
+        let read = read_all(&node, &disk, &written, bytes_max).await;
+        assert_eq!(read, bytes);
     }
+    node.close().await;
+    let node = node_on(disk.clone(), SEGMENT_BYTES).await;
+    for bytes_max in [300_000, 1 << 20] {
+        let read = read_all(&node, &disk, &written, bytes_max).await;
+        assert!(bytes < read && read < bytes * 5 / 4, "{read} for {bytes}");
+    }
+}
+
+/// Reads an extent from its start until all that was written is back, and gives the bytes that were read for it.
+async fn read_all(
+    node: &LogNode,
+    disk: &Counting<SimDisk>,
+    written: &[Frame],
+    bytes_max: usize,
+) -> usize {
+    disk.read.store(0, Ordering::Relaxed);
+    let mut back: Vec<Frame> = Vec::new();
+    while back.len() < written.len() {
+        let request = ReadFrames {
+            extent: written[0].extent,
+            from: Lsn(back.len() as u64),
+            end: Lsn(written.len() as u64),
+            bytes_max,
+        };
+        back.extend(node.read(request).await.unwrap());
+    }
+    assert!(back == written);
+    disk.read.load(Ordering::Relaxed)
 }
 
 /// Small blocks between large ones (commits of offsets, marks) do not make the large ones' readers read all that lies around.
 #[tokio::test(start_paused = true)]
 async fn small_blocks_between_large_ones_cost_little() {
     let disk = Counting::new(SimDisk::new(&Entropy::seeded(8)));
-    let read = Arc::clone(&disk.read);
-    let (node, mut pens) = shards_on::<4>(disk, 32 << 20).await;
+    let (node, mut pens) = shards_on::<4>(disk.clone(), 32 << 20).await;
     let mut written = Vec::new();
     for round in 0..16 {
         for (shard, pen) in pens.iter_mut().enumerate() {
@@ -229,15 +249,6 @@ async fn small_blocks_between_large_ones_cost_little() {
         }
     }
     let bytes: usize = written.iter().map(Frame::encoded_len).sum();
-    let request = ReadFrames {
-        extent: pens[0].extent,
-        from: Lsn(0),
-        end: Lsn(written.len() as u64),
-        bytes_max: 8 << 20,
-    };
-    read.store(0, Ordering::Relaxed);
-    let back = node.read(request).await.unwrap();
-    assert!(back == written);
-    let read = read.load(Ordering::Relaxed);
+    let read = read_all(&node, &disk, &written, 8 << 20).await;
     assert!(read < bytes * 3 / 2, "{read} bytes read for {bytes}");
 }
