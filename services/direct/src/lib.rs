@@ -4,6 +4,7 @@
 //! filling fresh pages with them took more than half of such a read's CPU time.
 
 mod many;
+mod memory;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
@@ -12,23 +13,32 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use bytes::Bytes;
+use memory::Piece;
 use parking_lot::Mutex;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 pub use many::{RINGS_MAX, read_many};
+pub use memory::{Memory, SLAB_BYTES};
 
 /// Memory, offset and length are multiples of it, bytes: a page, no device asks for more.
 pub const ALIGN: usize = 4096;
 /// Gathered per call: large enough for a device's full speed, small enough to stay in the processor's cache.
 const GATHER_BYTES: usize = 1 << 20;
 
+/// Writes from this size on are gathered in a slab; a service that does little needs none.
+const SLAB_WRITE_BYTES_MIN: usize = 64 << 10;
+
 /// Reads from this size on go past the page cache; smaller ones look at a header here and there, and come again.
 pub const READ_BYTES_MIN: usize = 64 << 10;
 
 /// Aligned memory in which slices are gathered. One writer at a time uses it.
-#[derive(Debug, Default)]
-pub struct Gather(Mutex<Vec<u8>>);
+#[derive(Debug)]
+pub struct Gather {
+    memory: Memory,
+    /// Of writes that are small, or for which the memory has no room.
+    own: Mutex<Vec<u8>>,
+}
 
 /// The part of `bytes` that begins at a multiple of [`ALIGN`].
 fn aligned_from<T>(bytes: &[T]) -> usize {
@@ -60,12 +70,12 @@ pub fn reopen(file: &File) -> io::Result<File> {
 }
 
 /// Reads whole blocks around `len` bytes at `offset` and gives those; fewer only at the end of the file. `file` is open for
-/// direct access ([`reopen`]).
+/// direct access ([`reopen`]). Reads into `memory` where that has room.
 ///
 /// # Errors
 /// What the system said.
-pub fn read_at(file: &File, offset: u64, len: usize) -> io::Result<Bytes> {
-    let mut read = AlignedRead::new(offset, len);
+pub fn read_at(memory: &Memory, file: &File, offset: u64, len: usize) -> io::Result<Bytes> {
+    let mut read = AlignedRead::new(memory, offset, len);
     read.finish(file)?;
     Ok(read.into_bytes())
 }
@@ -73,10 +83,8 @@ pub fn read_at(file: &File, offset: u64, len: usize) -> io::Result<Bytes> {
 /// Memory for the blocks around what is asked for, and how much of them was read.
 #[derive(Debug)]
 struct AlignedRead {
-    memory: Vec<u8>,
-    /// Where in the memory the first block begins.
-    from: usize,
-    /// Where in the file it does.
+    into: Room,
+    /// Where in the file the first block begins.
     start: u64,
     /// What is asked for: behind so many bytes of the first block, so many.
     skip: usize,
@@ -86,17 +94,58 @@ struct AlignedRead {
     have: usize,
 }
 
+/// Where blocks are read into.
+#[derive(Debug)]
+enum Room {
+    Piece(Piece),
+    /// Memory of its own, and where in it the first block begins: behind as many bytes.
+    Own(Vec<u8>, usize),
+}
+
+impl Room {
+    fn new(memory: &Memory, bytes: usize) -> Self {
+        if let Some(piece) = memory.piece(bytes) {
+            return Self::Piece(piece);
+        }
+        let mut own: Vec<u8> = Vec::with_capacity(bytes + ALIGN);
+        let from = aligned_from(own.spare_capacity_mut());
+        own.resize(from, 0);
+        Self::Own(own, from)
+    }
+
+    fn room(&mut self) -> &mut [MaybeUninit<u8>] {
+        match self {
+            Self::Piece(piece) => piece.room(),
+            Self::Own(own, _) => own.spare_capacity_mut(),
+        }
+    }
+
+    /// The first `have` bytes of the room, which were read.
+    fn into_bytes(self, have: usize) -> Bytes {
+        match self {
+            Self::Piece(piece) => Bytes::from_owner(piece).slice(..have),
+            Self::Own(mut own, from) => {
+                #[expect(
+                    unsafe_code,
+                    reason = "zeros that are overwritten at once cost a fifth of such a read's CPU time"
+                )]
+                // SAFETY: reads wrote the first `have` bytes of what was spare, which is within the capacity.
+                unsafe {
+                    own.set_len(from + have);
+                }
+                Bytes::from(own).slice(from..)
+            }
+        }
+    }
+}
+
 impl AlignedRead {
-    fn new(offset: u64, len: usize) -> Self {
+    fn new(memory: &Memory, offset: u64, len: usize) -> Self {
         let start = offset / ALIGN as u64 * ALIGN as u64;
         let skip = usize::try_from(offset - start).expect("less than a block");
         let bytes = (skip + len).next_multiple_of(ALIGN);
-        let mut memory: Vec<u8> = Vec::with_capacity(bytes + ALIGN);
-        let from = aligned_from(memory.spare_capacity_mut());
-        memory.resize(from, 0);
         Self {
-            memory,
-            from,
+            into: Room::new(memory, bytes),
             start,
             skip,
             len,
@@ -107,7 +156,7 @@ impl AlignedRead {
 
     /// Where the next block goes, and those behind it.
     fn room(&mut self) -> &mut [MaybeUninit<u8>] {
-        &mut self.memory.spare_capacity_mut()[self.have..self.bytes]
+        &mut self.into.room()[self.have..self.bytes]
     }
 
     /// Where in the file that is.
@@ -141,53 +190,71 @@ impl AlignedRead {
         Ok(())
     }
 
-    fn into_bytes(mut self) -> Bytes {
-        #[expect(
-            unsafe_code,
-            reason = "zeros that are overwritten at once cost a fifth of such a read's CPU time"
-        )]
-        // SAFETY: reads wrote the first `have` bytes of what was spare, which is within the capacity.
-        unsafe {
-            self.memory.set_len(self.from + self.have);
-        }
+    fn into_bytes(self) -> Bytes {
         let end = self.have.min(self.skip + self.len);
-        let (first, last) = (self.from + self.skip.min(end), self.from + end);
-        Bytes::from(self.memory).slice(first..last)
+        self.into
+            .into_bytes(self.have)
+            .slice(self.skip.min(end)..end)
     }
 }
 
 impl Gather {
+    /// One that gathers in `memory`.
+    #[must_use]
+    pub fn new(memory: Memory) -> Self {
+        Self {
+            memory,
+            own: Mutex::default(),
+        }
+    }
+
     /// Writes all of `slices`, which [`fits`] allowed, to a file that is open for direct access ([`reopen`]).
     ///
     /// # Errors
     /// What the system said; some of the bytes may have been written.
-    pub fn write_at(&self, file: &File, mut offset: u64, slices: &[IoSlice<'_>]) -> io::Result<()> {
+    pub fn write_at(&self, file: &File, offset: u64, slices: &[IoSlice<'_>]) -> io::Result<()> {
         if let [whole] = slices
             && is_aligned(whole)
         {
             return write_all(file, offset, whole);
         }
-        let mut memory = self.0.lock();
-        memory.resize(GATHER_BYTES + ALIGN, 0);
-        let from = aligned_from(&memory);
-        let window = &mut memory[from..from + GATHER_BYTES];
-        let mut filled = 0;
-        for slice in slices {
-            let mut rest: &[u8] = slice;
-            while !rest.is_empty() {
-                let (now, later) = rest.split_at(rest.len().min(GATHER_BYTES - filled));
-                window[filled..filled + now.len()].copy_from_slice(now);
-                filled += now.len();
-                rest = later;
-                if filled == GATHER_BYTES {
-                    write_all(file, offset, window)?;
-                    offset += filled as u64;
-                    filled = 0;
-                }
+        let bytes: usize = slices.iter().map(|s| s.len()).sum();
+        let window_bytes = bytes.min(GATHER_BYTES);
+        let large = bytes >= SLAB_WRITE_BYTES_MIN;
+        if large && let Some(mut piece) = self.memory.piece(window_bytes) {
+            return gathered(file, offset, slices, piece.as_mut());
+        }
+        let mut own = self.own.lock();
+        let have = own.len().max(window_bytes + ALIGN);
+        own.resize(have, 0);
+        let from = aligned_from(&own);
+        gathered(file, offset, slices, &mut own[from..from + window_bytes])
+    }
+}
+
+/// Writes `slices`, as much at a time as the window takes.
+fn gathered(
+    file: &File,
+    mut offset: u64,
+    slices: &[IoSlice<'_>],
+    window: &mut [u8],
+) -> io::Result<()> {
+    let mut filled = 0;
+    for slice in slices {
+        let mut rest: &[u8] = slice;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(rest.len().min(window.len() - filled));
+            window[filled..filled + now.len()].copy_from_slice(now);
+            filled += now.len();
+            rest = later;
+            if filled == window.len() {
+                write_all(file, offset, window)?;
+                offset += filled as u64;
+                filled = 0;
             }
         }
-        write_all(file, offset, &window[..filled])
     }
+    write_all(file, offset, &window[..filled])
 }
 
 /// A short write stops at any byte; the next goes on at the block it stopped in.

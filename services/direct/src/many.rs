@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use io_uring::{IoUring, opcode, types};
 
-use crate::AlignedRead;
+use crate::{AlignedRead, Memory};
 
 /// Reads in flight per ring.
 const ENTRIES: u32 = 32;
@@ -93,14 +93,19 @@ fn warn(error: &io::Error) {
 ///
 /// # Errors
 /// What the system said to the first that failed.
-pub fn read_many(file: &File, ranges: &[(u64, usize)]) -> io::Result<Vec<Bytes>> {
-    RING.with_borrow_mut(|ring| read_by(ring, file, ranges))
+pub fn read_many(memory: &Memory, file: &File, ranges: &[(u64, usize)]) -> io::Result<Vec<Bytes>> {
+    RING.with_borrow_mut(|ring| read_by(ring, memory, file, ranges))
 }
 
-fn read_by(ring: &mut Ring, file: &File, ranges: &[(u64, usize)]) -> io::Result<Vec<Bytes>> {
+fn read_by(
+    ring: &mut Ring,
+    memory: &Memory,
+    file: &File,
+    ranges: &[(u64, usize)],
+) -> io::Result<Vec<Bytes>> {
     let mut out = Vec::with_capacity(ranges.len());
     for batch in ranges.chunks(ENTRIES as usize) {
-        let new = |&(offset, len): &(u64, usize)| AlignedRead::new(offset, len);
+        let new = |&(offset, len): &(u64, usize)| AlignedRead::new(memory, offset, len);
         let mut reads: Vec<_> = batch.iter().map(new).collect();
         if reads.len() > 1
             && let Some(open) = ring.open()
@@ -199,10 +204,19 @@ mod tests {
         ranges
     }
 
+    /// Out of a pool with room, and out of one that has none left on the way.
     fn assert_read(ring: &mut Ring) {
+        assert_read_into(ring, &Memory::new(8));
+        assert_read_into(ring, &Memory::new(0));
+        let little = Memory::new(1);
+        assert_read_into(ring, &little);
+        assert_read_into(ring, &little);
+    }
+
+    fn assert_read_into(ring: &mut Ring, memory: &Memory) {
         let (file, bytes) = file();
         let direct = reopen(file.as_file()).unwrap();
-        let read = read_by(ring, &direct, &ranges()).unwrap();
+        let read = read_by(ring, memory, &direct, &ranges()).unwrap();
         assert_eq!(read.len(), ranges().len());
         for ((offset, len), read) in ranges().iter().zip(&read) {
             let from = usize::try_from(*offset).unwrap().min(bytes.len());
@@ -246,8 +260,9 @@ mod tests {
         let only_written = std::fs::OpenOptions::new().write(true).open(file.path());
         let ranges = [(0, 4096), (8192, 4096)];
         let mut ring = Ring::Untried;
-        assert!(read_by(&mut ring, &only_written.unwrap(), &ranges).is_err());
-        let read = read_by(&mut ring, file.as_file(), &ranges).unwrap();
+        let memory = Memory::new(1);
+        assert!(read_by(&mut ring, &memory, &only_written.unwrap(), &ranges).is_err());
+        let read = read_by(&mut ring, &memory, file.as_file(), &ranges).unwrap();
         assert!(*read[0] == bytes[..4096] && *read[1] == bytes[8192..12_288]);
         assert_eq!(matches!(ring, Ring::Open(..)), build().is_ok());
     }

@@ -246,7 +246,8 @@ pub trait Replica: Send + Sync + fmt::Debug + 'static {
     async fn probe(&self, request: Probe) -> Result<Probed, ReplicaError>;
 
     /// Reads frames, checked (frame and payload CRCs). All frames of an answer together hold no more memory than
-    /// [`read_memory_bytes_max`] of their bytes, so that who keeps them knows what that takes.
+    /// [`read_memory_bytes_max`] of their bytes, so that who keeps them knows what that takes; a node may share memory between
+    /// answers beyond that, within a bound of its own.
     async fn read(&self, request: ReadFrames) -> Result<Vec<Frame>, ReplicaError>;
 
     /// Releases an extent.

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
-use tidemark_direct::{self as direct, Gather};
+use tidemark_direct::{self as direct, Gather, Memory};
 
 use super::trailer::{TRAILER_BYTES, Trailer};
 use crate::{BlobInfo, BlobKey, Put, PutMode};
@@ -59,14 +59,19 @@ pub(super) struct Files {
     counter: AtomicU64,
     /// Read: a put counts on the folders it has found or made. Written: one that is empty is removed.
     folders: RwLock<()>,
+    gather: Gather,
+    /// Without slabs: chunks that readers keep would leave a quarter of each unused.
+    memory: Memory,
 }
 
 impl Files {
-    pub(super) const fn new(root: PathBuf) -> Self {
+    pub(super) fn new(root: PathBuf) -> Self {
         Self {
             root,
             counter: AtomicU64::new(0),
             folders: RwLock::new(()),
+            gather: Gather::new(Memory::new(1)),
+            memory: Memory::new(0),
         }
     }
 
@@ -163,7 +168,9 @@ impl Files {
             put: put.id,
             bytes: put.body.len(),
         };
-        if put.body.len() < DIRECT_BYTES_MIN || write_direct(&file, put, trailer).is_err() {
+        if put.body.len() < DIRECT_BYTES_MIN
+            || write_direct(&self.gather, &file, put, trailer).is_err()
+        {
             // A direct write that failed is no loss: what it wrote is overwritten. Not every file system has them.
             write_cached(&file, put, trailer)?;
         }
@@ -193,7 +200,7 @@ impl Files {
         }
         if len >= direct::READ_BYTES_MIN
             && let Ok(past_cache) = direct::reopen(&file)
-            && let Ok(bytes) = direct::read_at(&past_cache, start, len)
+            && let Ok(bytes) = direct::read_at(&self.memory, &past_cache, start, len)
             && bytes.len() == len
         {
             return Ok(bytes);
@@ -245,7 +252,7 @@ impl Drop for Temporary {
 
 /// Writes object and trailer past the page cache: the bytes are not copied into memory that is wanted for others, and
 /// the processor spends a third of the time.
-fn write_direct(file: &File, put: &Put, trailer: Trailer) -> io::Result<()> {
+fn write_direct(gather: &Gather, file: &File, put: &Put, trailer: Trailer) -> io::Result<()> {
     let (trailer, padding) = (trailer.encode(), [0; direct::ALIGN]);
     let bytes = put.body.len() + TRAILER_BYTES as u64;
     let missing = bytes.next_multiple_of(direct::ALIGN as u64) - bytes;
@@ -253,7 +260,7 @@ fn write_direct(file: &File, put: &Put, trailer: Trailer) -> io::Result<()> {
     let parts = put.body.chunks().iter().map(|c| &c[..]);
     let parts = parts.chain([&trailer[..], &padding[..missing]]);
     let slices: Vec<IoSlice<'_>> = parts.map(IoSlice::new).collect();
-    Gather::default().write_at(&direct::reopen(file)?, 0, &slices)?;
+    gather.write_at(&direct::reopen(file)?, 0, &slices)?;
     file.set_len(bytes)
 }
 

@@ -10,11 +10,14 @@ use bytes::Bytes;
 use rustix::buffer::spare_capacity;
 use rustix::fs::{Advice, FallocateFlags, FlockOperation};
 use rustix::io::Errno;
-use tidemark_direct::{self as direct, Gather, retry};
+use tidemark_direct::{self as direct, Gather, Memory, SLAB_BYTES, retry};
 
 use super::{Disk, DiskFile, one_by_one};
 use crate::OpenError;
 
+/// What readers keep (32 MiB by default), two objects under construction, and the writer's window; readers that hold single
+/// frames for long hold no more slabs than these either.
+const SLABS_MAX: usize = (64 << 20) / SLAB_BYTES;
 /// Linux takes this many slices per call (`IOV_MAX`).
 const SLICES_MAX: usize = 1024;
 const LOCK: &str = "LOCK";
@@ -24,6 +27,7 @@ const LOCK: &str = "LOCK";
 pub struct FileDisk {
     folder: PathBuf,
     dir: File,
+    memory: Memory,
     gather: Arc<Gather>,
     _lock: Option<File>,
 }
@@ -65,10 +69,12 @@ impl FileDisk {
     fn at(folder: &Path, lock: Option<File>) -> Result<Self, OpenError> {
         let dir =
             File::open(folder).map_err(OpenError::io(format!("open {}", folder.display())))?;
+        let memory = Memory::new(SLABS_MAX);
         Ok(Self {
             folder: folder.to_owned(),
             dir,
-            gather: Arc::default(),
+            gather: Arc::new(Gather::new(memory.clone())),
+            memory,
             _lock: lock,
         })
     }
@@ -78,6 +84,7 @@ impl FileDisk {
             file,
             direct: OnceLock::new(),
             only_cached: AtomicBool::new(false),
+            memory: self.memory.clone(),
             gather: self.gather.clone(),
         }
     }
@@ -148,6 +155,7 @@ struct RealFile {
     direct: OnceLock<Option<File>>,
     /// The file system refused direct access.
     only_cached: AtomicBool,
+    memory: Memory,
     gather: Arc<Gather>,
 }
 
@@ -226,7 +234,8 @@ impl DiskFile for RealFile {
 
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Bytes> {
         if len >= direct::READ_BYTES_MIN
-            && let Some(done) = self.directly(|file| direct::read_at(file, offset, len))
+            && let Some(done) =
+                self.directly(|file| direct::read_at(&self.memory, file, offset, len))
         {
             return done;
         }
@@ -244,7 +253,7 @@ impl DiskFile for RealFile {
     fn read_many(&self, ranges: &[(u64, usize)]) -> io::Result<Vec<Bytes>> {
         let bytes: usize = ranges.iter().map(|&(_, len)| len).sum();
         if bytes >= direct::READ_BYTES_MIN
-            && let Some(done) = self.directly(|file| direct::read_many(file, ranges))
+            && let Some(done) = self.directly(|file| direct::read_many(&self.memory, file, ranges))
         {
             return done;
         }
