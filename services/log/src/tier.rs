@@ -35,6 +35,7 @@ pub(crate) mod counters;
 pub(crate) mod draft;
 pub(crate) mod inventory;
 pub(crate) mod job;
+pub(crate) mod load;
 pub(crate) mod merge;
 pub(crate) mod named;
 pub(crate) mod objects;

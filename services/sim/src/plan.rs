@@ -86,6 +86,8 @@ impl Cold {
                 grace: ms(500, 4),
                 segment_bytes: 4 << (10 + below(4)),
                 compaction_period: ms(250, 4),
+                busy_bytes_per_s: TierConfig::default().busy_bytes_per_s,
+                compaction_patience: Duration::from_secs(2),
                 compaction_memory_bytes: 1 << 20,
                 merge_objects: (2 + usize::try_from(below(3)).unwrap_or(0), 8),
                 squeeze_objects: (0, 0),
@@ -107,6 +109,10 @@ impl Cold {
         if cold.tier.merge_objects.0 != 3 {
             // An object may end at any frame, not only where an extent does. Not drawn: seeds keep the rest of their lives.
             cold.tier.read_bytes_min = 1;
+        }
+        if cold.tier.merge_objects.0 == 4 {
+            // Always busy: compaction comes late, and has more to do.
+            cold.tier.busy_bytes_per_s = 0;
         }
         cold
     }

@@ -3,6 +3,8 @@
 //! The shard's lease is the lease of its jobs: every transaction of theirs begins with the owner's guard (J9), and what a job
 //! did is in the rows it committed, object by object. So a job that its process or its ownership did not outlive is gone on
 //! with by the next owner, from the rows.
+//!
+//! While the log is busy with producers and readers it waits, within bounds ([`Load`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use super::counters::count;
 use super::draft::CompactError;
 use super::inventory::Inventory;
 use super::job::Job;
+use super::load::Load;
 use super::merge::merge;
 use super::retain::condemn_passed;
 use super::squeeze::squeeze;
@@ -39,13 +42,19 @@ pub(crate) async fn run(
     let period = tier.config.compaction_period;
     let work = async {
         let mut looked: Option<(u64, Instant)> = None;
+        let mut load = Load::new(&env);
         loop {
             env.pause(period, period / 10).await;
+            let busy = load.is_busy(&env, tier.config.busy_bytes_per_s);
             let (now, changes) = (env.clock.now(), shard.cold.changes());
             // Without a change only time makes something due, and topics' configurations do.
             if looked.is_some_and(|(seen, at)| seen == changes && now < at + IDLE * period) {
                 continue;
             }
+            if busy && !is_full(&tier, &shard) && load.can_wait(tier.config.compaction_patience) {
+                continue;
+            }
+            load.done();
             looked = all_rounds(&env, &tier, &topics, &shard)
                 .await
                 .then(|| (shard.cold.changes(), now));
@@ -56,6 +65,11 @@ pub(crate) async fn run(
         () = stop.cancelled() => {}
         () = work => {}
     }
+}
+
+/// Whether there are as many objects as one run takes: waiting would only make the next one's work, and readers', harder.
+fn is_full(tier: &Tier, shard: &Shard) -> bool {
+    shard.cold.rows().segments.len() >= tier.config.merge_objects.1
 }
 
 /// Does what is due while the shard is owned. Answers whether all of it was done.

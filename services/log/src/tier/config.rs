@@ -33,6 +33,11 @@ pub struct TierConfig {
     pub segment_bytes: u64,
     /// How often compaction is looked at.
     pub compaction_period: Duration,
+    /// From so many bytes a second in and out on the log is busy, and compaction waits, up to
+    /// [`TierConfig::compaction_patience`].
+    pub busy_bytes_per_s: u64,
+    /// How long compaction that is due is put off at the most. A shard with as many objects as one run takes waits for nothing.
+    pub compaction_patience: Duration,
     /// What one run of compaction takes for keys and for bytes on their way, beside the object it makes. One run at a time.
     pub compaction_memory_bytes: usize,
     /// Objects of all partitions that one run rewrites into partitions' own ones at the least, and at the most.
@@ -69,6 +74,9 @@ impl Default for TierConfig {
             collect_period: Duration::from_secs(30),
             segment_bytes: 64 << 20,
             compaction_period: Duration::from_secs(15),
+            // An eighth of what two cores move.
+            busy_bytes_per_s: 64 << 20,
+            compaction_patience: Duration::from_secs(5 * 60),
             compaction_memory_bytes: 128 << 20,
             // From half a GiB on, as much as an extent holds.
             merge_objects: (32, 256),

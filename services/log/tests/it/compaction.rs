@@ -225,6 +225,34 @@ async fn readers_go_on_from_own_objects_to_hot_extents() {
     );
 }
 
+/// What producers and readers move at the least that makes the log busy, how long compaction waits then, and the objects that
+/// one run takes at the most; whether it has run half a minute, and three minutes, after the last append.
+#[tokio::test(start_paused = true)]
+async fn compaction_waits_while_the_log_is_busy() {
+    for (bytes_per_s, patience_s, objects, expected) in [
+        (0, 60, 1_000, [false, true]),
+        (0, 3_600, 1_000, [false, false]),
+        (0, 3_600, 2, [true, true]),
+        (1, 3_600, 1_000, [true, true]),
+    ] {
+        let world = world(46, |config| {
+            config.busy_bytes_per_s = bytes_per_s;
+            config.compaction_patience = Duration::from_secs(patience_s);
+            config.merge_objects = (2, objects);
+        });
+        let p = world.start().await;
+        let topic = p.topic("t", 2).await;
+        fill(&p, &topic, 0, 80).await;
+        let mut ran = [false; 2];
+        for (ran, seconds) in ran.iter_mut().zip([30, 150]) {
+            pause(seconds).await;
+            *ran = p.log.tier_counters().compaction_puts > 0;
+        }
+        assert!(p.log.tier_counters().objects >= 4);
+        assert_eq!(ran, expected, "{bytes_per_s} {patience_s} {objects}");
+    }
+}
+
 /// A shard whose partitions take too little for objects of their own: neighbours become one object.
 #[tokio::test(start_paused = true)]
 async fn small_objects_of_all_partitions_become_one() {
