@@ -179,11 +179,12 @@ impl Replica for LogNode {
         if !self.blocks {
             return self.view.read(&request);
         }
-        if self.view.plan(&request)?.is_empty() {
+        let plan = self.view.plan(&request)?;
+        if plan.is_empty() {
             return Ok(Vec::new());
         }
         let view = self.view.clone();
-        Tasks::spawn_blocking(move || view.read(&request)).await
+        Tasks::spawn_blocking(move || view.run(&plan)).await
     }
 
     async fn release(&self, request: Release) -> Result<(), ReplicaError> {

@@ -178,10 +178,15 @@ impl View {
 
     /// Reads frames; blocks on the disk.
     pub(crate) fn read(&self, r: &ReadFrames) -> Result<Vec<Frame>, ReplicaError> {
-        let outcome = self.plan(r).and_then(|plan| plan.run());
-        // Released meanwhile, its segments may have been written again: of nobody's frames that were read is it known whose.
-        if !self.durable.read().state.extents.contains_key(&r.extent) {
-            return Err(ReplicaError::NoSuchExtent(r.extent));
+        self.run(&self.plan(r)?)
+    }
+
+    /// The same as planned before.
+    pub(crate) fn run(&self, plan: &ReadPlan) -> Result<Vec<Frame>, ReplicaError> {
+        let outcome = plan.run();
+        // Was it released meanwhile, others may have written to its segments while they were read.
+        if !self.durable.read().state.extents.contains_key(&plan.extent) {
+            return Err(ReplicaError::NoSuchExtent(plan.extent));
         }
         outcome
     }

@@ -163,7 +163,7 @@ settings! {
         read_cache: ByteCount = ByteCount::mib(64);
         /// A partition's own object, which compaction makes of those of all partitions, closes at this size.
         segment_size: ByteCount = ByteCount::mib(64);
-        /// How often compaction is looked at.
+        /// How often compaction is looked at; while the log is busy with producers and readers it waits up to five minutes more.
         compaction_period: Span = Span::from_secs(15);
         /// Memory of a run of compaction for keys and for bytes on their way; its object comes on top. One run at a time.
         compaction_memory: ByteCount = ByteCount::mib(128);
