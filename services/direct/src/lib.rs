@@ -25,18 +25,17 @@ pub use memory::{Memory, SLAB_BYTES};
 pub const ALIGN: usize = 4096;
 /// Gathered per call: large enough for a device's full speed, small enough to stay in the processor's cache.
 const GATHER_BYTES: usize = 1 << 20;
-
 /// Writes from this size on are gathered in a slab; a service that does little needs none.
 const SLAB_WRITE_BYTES_MIN: usize = 64 << 10;
 
 /// Reads from this size on go past the page cache; smaller ones look at a header here and there, and come again.
 pub const READ_BYTES_MIN: usize = 64 << 10;
 
-/// Aligned memory in which slices are gathered. One writer at a time uses it.
+/// Aligned memory in which slices are gathered.
 #[derive(Debug)]
 pub struct Gather {
     memory: Memory,
-    /// Of writes that are small, or for which the memory has no room.
+    /// Of a write that is small, or for which the memory has no room.
     own: Mutex<Vec<u8>>,
 }
 
@@ -224,10 +223,11 @@ impl Gather {
         if large && let Some(mut piece) = self.memory.piece(window_bytes) {
             return gathered(file, offset, slices, piece.as_mut());
         }
-        let mut own = self.own.lock();
-        let have = own.len().max(window_bytes + ALIGN);
-        own.resize(have, 0);
-        let from = aligned_from(&own);
+        // A writer does not wait for another's whole write.
+        let (mut kept, mut fresh) = (self.own.try_lock(), Vec::new());
+        let own = kept.as_deref_mut().unwrap_or(&mut fresh);
+        own.resize(own.len().max(window_bytes + ALIGN), 0);
+        let from = aligned_from(own);
         gathered(file, offset, slices, &mut own[from..from + window_bytes])
     }
 }

@@ -269,6 +269,43 @@ mod tests {
     }
 
     #[test]
+    fn all_but_two_free_slabs_are_given_back_and_come_again() {
+        let memory = Memory::new(5);
+        for _ in 0..3 {
+            let all: Vec<_> = std::iter::from_fn(|| memory.piece(PIECE_BYTES_MAX)).collect();
+            assert_eq!(all.len(), 15);
+            drop(all);
+            assert_eq!(memory.0.state.lock().slabs, 3, "two are free, one is open");
+        }
+    }
+
+    #[test]
+    fn threads_never_meet_in_a_piece() {
+        let memory = Memory::new(2);
+        std::thread::scope(|scope| {
+            for thread in 1..=4_usize {
+                let memory = &memory;
+                scope.spawn(move || {
+                    let mut held = std::collections::VecDeque::new();
+                    for round in 0..100 {
+                        let bytes = (round * 7_919 * thread) % PIECE_BYTES_MAX + 1;
+                        let byte = u8::try_from(thread * 50 + round % 50).unwrap();
+                        if let Some(mut piece) = memory.piece(bytes) {
+                            fill(&mut piece, byte);
+                            held.push_back((byte, piece));
+                        }
+                        if held.len() > thread {
+                            let (byte, piece) = held.pop_front().unwrap();
+                            assert!(piece.as_ref().iter().all(|b| *b == byte));
+                        }
+                    }
+                });
+            }
+        });
+        assert!(memory.0.state.lock().slabs <= 2);
+    }
+
+    #[test]
     fn pieces_outlive_the_pool() {
         let memory = Memory::new(1);
         let mut piece = memory.piece(10).unwrap();

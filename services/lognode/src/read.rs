@@ -2,17 +2,17 @@
 //!
 //! # Consistency
 //! A read sees the durable state of one moment and never passes the end it was given (J6). A segment may be
-//! recycled while it is read, but not before the extent was released: what was read of one that is still held
-//! afterwards is its own. Every frame carries its address and checksums besides, so what rot left there is refused, never
-//! returned.
+//! recycled while it is read: it has another number then, which is looked at afterwards. Every frame carries its address and
+//! checksums besides, so what rot left there is refused, never returned.
 //!
 //! # Read amplification
 //! Blocks hold frames of every shard that was written to at the time. Large frames are known by their own points of the
-//! index, and only they are read, many together. Where that does not tell (segments that were closed before the start), and
-//! most is of other extents and blocks are large, the heads of the blocks are read first, then the extent's own frames; else
-//! reading on through all of it is cheapest.
+//! index, and only they are read, many together, up to the first of a read that is not: small ones are not, nor are those of
+//! segments that were closed before the start. From there on, where most is of other extents and blocks are large, the heads
+//! of the blocks are read first, then the extent's own frames; else reading on through all of it is cheapest.
 
 mod gathered;
+mod known;
 mod runs;
 
 use std::mem;
@@ -21,9 +21,9 @@ use tidemark_journal::{ExtentId, Frame, ReadFrames, ReplicaError};
 use tidemark_types::Lsn;
 
 use self::gathered::Gathered;
+use self::known::Known;
 use self::runs::{Runs, Wanted};
 use crate::format::{EntryKind, Position};
-use crate::state::Piece;
 use crate::view::{Durable, SegmentFile, View};
 use crate::window::{Block, Window};
 
@@ -51,53 +51,12 @@ struct Stop {
     known: Vec<(Wanted, u64)>,
     /// The known ones are all that may be read.
     full: bool,
+    /// The block from which the others are looked for.
     at: Position,
     segment: SegmentFile,
     end: Lsn,
     /// The extent's frames are at least half of what is there.
     dense: bool,
-}
-
-/// How far the frames reach whose place is known.
-struct Known {
-    /// What follows on them; `None`: some before it were not known.
-    next: Option<Lsn>,
-    bytes: usize,
-}
-
-impl Known {
-    /// Takes frames of `piece` from the point at `first` on, as far as they are known, up to `end` and up to `bytes_max`.
-    /// Also gives the block of the last one, and whether no more may be read.
-    fn take(
-        &mut self,
-        piece: &Piece,
-        first: usize,
-        (end, bytes_max): (Lsn, usize),
-    ) -> (Vec<(Wanted, u64)>, u64, bool) {
-        let (mut frames, mut block) = (Vec::new(), piece.points[first].offset);
-        for point in &piece.points[first..] {
-            let Some((offset, bytes)) = point.span() else {
-                break;
-            };
-            if self.next != Some(point.lsn) || point.lsn >= end {
-                break;
-            }
-            if self.bytes > 0 && bytes as usize > bytes_max.saturating_sub(self.bytes) {
-                return (frames, block, true);
-            }
-            let wanted = Wanted {
-                lsn: point.lsn,
-                bytes,
-                entry: None,
-            };
-            frames.push((wanted, offset));
-            block = point.offset;
-            self.bytes += bytes as usize;
-            self.next = Some(point.lsn.next());
-        }
-        self.next = self.next.filter(|next| *next == end);
-        (frames, block, false)
-    }
 }
 
 impl View {
@@ -134,10 +93,7 @@ impl View {
             });
         }
         let mut stops = Vec::new();
-        let mut known = Known {
-            next: Some(r.from),
-            bytes: 0,
-        };
+        let mut known = Known::from(r.from, r.bytes_max);
         let first = extent.pieces.partition_point(|p| p.end <= r.from);
         for piece in &extent.pieces[first..] {
             if piece.points[0].lsn >= end {
@@ -150,19 +106,19 @@ impl View {
                 return Err(damaged(r.extent, piece.points[point].lsn, why));
             };
             let end = piece.end.min(end);
-            let (known, offset, full) = known.take(piece, point, (end, r.bytes_max));
+            let found = known.take(piece, point, end);
             stops.push(Stop {
-                known,
-                full,
+                known: found.frames,
+                full: found.full,
                 at: Position {
                     segment: piece.segment,
-                    offset,
+                    offset: found.block,
                 },
                 segment: segment.clone(),
                 end,
                 dense: piece.is_dense(),
             });
-            if full {
+            if found.full {
                 break;
             }
         }
@@ -184,8 +140,11 @@ impl View {
     /// The same as planned before.
     pub(crate) fn run(&self, plan: &ReadPlan) -> Result<Vec<Frame>, ReplicaError> {
         let outcome = plan.run();
-        // Was it released meanwhile, others may have written to its segments while they were read.
-        if !self.durable.read().state.extents.contains_key(&plan.extent) {
+        let durable = self.durable.read();
+        // Recycled meanwhile, others may have written there while it was read. Numbers are never reused.
+        let is_gone = |stop: &Stop| !durable.files.contains_key(&stop.at.segment);
+        let is_released = outcome.is_err() && !durable.state.extents.contains_key(&plan.extent);
+        if is_released || plan.stops.iter().any(is_gone) {
             return Err(ReplicaError::NoSuchExtent(plan.extent));
         }
         outcome

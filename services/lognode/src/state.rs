@@ -16,8 +16,8 @@ use crate::format::{Entry, EntryKind, Position};
 /// A point of the sparse index for at least this many bytes of an extent's frames, a point of its own for each frame that
 /// is so large …
 pub(crate) const POINT_EVERY_BYTES: u64 = 64 << 10;
-/// … or when this many bytes of the segment lie between. At 24 B a point that is 0.04 % of the frames plus
-/// 16 points per (live extent, 64 MiB segment).
+/// … or when this many bytes of the segment lie between. At 24 B a point that is 0.04 % of the frames, twice as
+/// much where small ones follow large ones, plus 16 points per (live extent, 64 MiB segment).
 const POINT_EVERY_WAL_BYTES: u64 = 4 << 20;
 
 /// The node's state.
@@ -167,6 +167,7 @@ impl Extent {
     pub(crate) fn place(&mut self, entry: &Entry, at: Position, body: u64) -> bool {
         let bytes = u64::from(entry.bytes);
         let (lsn, offset) = (entry.lsn, at.offset);
+        // Found by a point of its own.
         let is_large = bytes >= POINT_EVERY_BYTES;
         let skip = u32::try_from(body - offset).ok().and_then(NonZeroU32::new);
         let body = skip.filter(|_| is_large).map(|skip| Body {
@@ -174,8 +175,6 @@ impl Extent {
             bytes: entry.bytes,
         });
         let point = Point { lsn, offset, body };
-        // A large one is found by its own point.
-        let unindexed_bytes = if is_large { 0 } else { bytes };
         if let Some(piece) = self.pieces.last_mut().filter(|p| p.segment == at.segment) {
             let last = piece.points.last().map_or(0, |p| p.offset);
             let due = piece.unindexed_bytes >= POINT_EVERY_BYTES
@@ -186,14 +185,14 @@ impl Extent {
             }
             piece.end = lsn.next();
             piece.bytes += bytes;
-            piece.unindexed_bytes += unindexed_bytes;
+            piece.unindexed_bytes += bytes;
             return false;
         }
         self.pieces.push(Piece {
             segment: at.segment,
             end: lsn.next(),
             bytes,
-            unindexed_bytes,
+            unindexed_bytes: bytes,
             points: vec![point],
         });
         true

@@ -167,7 +167,7 @@ settings! {
         compaction_period: Span = Span::from_secs(15);
         /// Memory of a run of compaction for keys and for bytes on their way; its object comes on top. One run at a time.
         compaction_memory: ByteCount = ByteCount::mib(128);
-        /// A run rewrites at least this much per partition on average, and `cleanup.policy=compact` waits for as much that is new, an hour at the most: what bounds the requests per byte.
+        /// A run rewrites at least this much per partition on average, and `cleanup.policy=compact` waits for as much that is new, an hour at the most (and no longer than a busy log lets it, see `compaction_period`): what bounds the requests per byte.
         compaction_least: ByteCount = ByteCount::mib(1);
         /// How often retention is applied.
         retention_period: Span = Span::from_secs(60);

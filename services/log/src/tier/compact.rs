@@ -54,10 +54,11 @@ pub(crate) async fn run(
             if busy && !is_full(&tier, &shard) && load.can_wait(tier.config.compaction_patience) {
                 continue;
             }
-            load.done();
-            looked = all_rounds(&env, &tier, &topics, &shard)
-                .await
-                .then(|| (shard.cold.changes(), now));
+            let all = all_rounds(&env, &tier, &topics, &shard).await;
+            if all {
+                load.done();
+            }
+            looked = all.then(|| (shard.cold.changes(), now));
         }
     };
     tokio::select! {

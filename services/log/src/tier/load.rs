@@ -38,7 +38,7 @@ impl Load {
         self.at < *self.waiting.get_or_insert(self.at) + patience
     }
 
-    /// It was done.
+    /// All of it was done: what is due next waits anew.
     pub(crate) const fn done(&mut self) {
         self.waiting = None;
     }

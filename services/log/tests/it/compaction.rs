@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidemark_blob::faulty::Faults;
+use tidemark_blob::faulty::{Faults, Outage};
 use tidemark_log::{Isolation, OffsetSpec, TierConfig};
 use tidemark_meta::keys::cold1::{Level1Key, Level1Row};
 use tidemark_meta::keys::state::StateKey;
@@ -251,6 +251,35 @@ async fn compaction_waits_while_the_log_is_busy() {
         assert!(p.log.tier_counters().objects >= 4);
         assert_eq!(ran, expected, "{bytes_per_s} {patience_s} {objects}");
     }
+}
+
+/// Work that was done lets the next wait as long; work that failed does not: it is tried again at the next look.
+#[tokio::test(start_paused = true)]
+async fn compaction_that_failed_does_not_wait_anew() {
+    let world = world(47, |config| {
+        config.busy_bytes_per_s = 0;
+        config.compaction_patience = Duration::from_secs(120);
+        config.merge_objects = (2, 1_000);
+    });
+    let cold = world.cold.clone().unwrap();
+    let p = world.start().await;
+    let topic = p.topic("t", 2).await;
+    let puts = || p.log.tier_counters().compaction_puts;
+    fill(&p, &topic, 0, 80).await;
+    pause(60).await;
+    cold.store.begin_outage(Outage::Unreachable, None);
+    pause(120).await;
+    let failed = p.log.tier_counters().compaction_failures;
+    assert!(failed > 0 && puts() == 0, "{failed}");
+    cold.store.heal();
+    pause(30).await;
+    let before = puts();
+    assert!(before > 0);
+    fill(&p, &topic, 80, 80).await;
+    pause(60).await;
+    assert_eq!(puts(), before, "what is due next waits anew");
+    pause(120).await;
+    assert!(puts() > before);
 }
 
 /// A shard whose partitions take too little for objects of their own: neighbours become one object.

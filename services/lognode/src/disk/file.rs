@@ -15,8 +15,8 @@ use tidemark_direct::{self as direct, Gather, Memory, SLAB_BYTES, retry};
 use super::{Disk, DiskFile, one_by_one};
 use crate::OpenError;
 
-/// What readers keep (32 MiB by default), two objects under construction, and the writer's window; readers that hold single
-/// frames for long hold no more slabs than these either.
+/// What readers keep (32 MiB by default) and two objects under construction; readers that hold single frames for long hold no
+/// more slabs than these either. The writer has one of its own.
 const SLABS_MAX: usize = (64 << 20) / SLAB_BYTES;
 /// Linux takes this many slices per call (`IOV_MAX`).
 const SLICES_MAX: usize = 1024;
@@ -69,12 +69,11 @@ impl FileDisk {
     fn at(folder: &Path, lock: Option<File>) -> Result<Self, OpenError> {
         let dir =
             File::open(folder).map_err(OpenError::io(format!("open {}", folder.display())))?;
-        let memory = Memory::new(SLABS_MAX);
         Ok(Self {
             folder: folder.to_owned(),
             dir,
-            gather: Arc::new(Gather::new(memory.clone())),
-            memory,
+            gather: Arc::new(Gather::new(Memory::new(1))),
+            memory: Memory::new(SLABS_MAX),
             _lock: lock,
         })
     }

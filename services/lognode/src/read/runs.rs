@@ -1,5 +1,6 @@
 //! Which stretches of a segment to read next.
 
+use bytes::Bytes;
 use tidemark_direct::ALIGN;
 use tidemark_journal::{ExtentId, Frame};
 use tidemark_types::{DecodeError, Lsn};
@@ -24,11 +25,7 @@ pub(super) struct Wanted {
 
 impl Wanted {
     /// The frame out of the bytes that were read for it, checked in full.
-    pub(super) fn check(
-        &self,
-        extent: ExtentId,
-        body: &bytes::Bytes,
-    ) -> Result<Frame, DecodeError> {
+    pub(super) fn check(&self, extent: ExtentId, body: &Bytes) -> Result<Frame, DecodeError> {
         match &self.entry {
             Some(entry) => frame(entry, body),
             None => frame_at((extent, self.lsn), body),

@@ -196,6 +196,14 @@ async fn rot_in_a_closed_segment_is_found_by_reads_and_by_verify() {
 /// Frames of a shard that lie far apart are read together; one that rotted takes none of the others with it.
 #[tokio::test(start_paused = true)]
 async fn rot_among_frames_that_are_read_together_costs_that_frame() {
+    // Blocks of one frame that is known by its own point, and of three that are found by the block's head.
+    rot_among_frames(&[140_000], |at| at + 100_000, 1).await;
+    rot_among_frames(&[60_000; 3], |at| at + 30_000, 1).await;
+    rot_among_frames(&[60_000; 3], block_of, 3).await;
+}
+
+/// Blocks of these frames; the byte of the first frame of the fourth that rots, and how many frames that costs.
+async fn rot_among_frames(bytes: &[usize], rotten: impl Fn(u64) -> u64, costs: usize) {
     let config = LogNodeConfig {
         segment_bytes: 32 << 20,
         open_verify_bytes_max: 0,
@@ -210,31 +218,28 @@ async fn rot_among_frames_that_are_read_together_costs_that_frame() {
     let mut frames = Vec::new();
     for _ in 0..6 {
         for (shard, pen) in pens.iter_mut().enumerate() {
-            let frame = pen.frame(140_000);
-            rig.append(extents[shard], 1, vec![frame.clone()])
-                .await
-                .unwrap();
+            let block: Vec<_> = bytes.iter().map(|bytes| pen.frame(*bytes)).collect();
+            rig.append(extents[shard], 1, block.clone()).await.unwrap();
             if shard == 0 {
-                frames.push(frame);
+                frames.extend(block);
             }
         }
     }
-    let (name, at) = rig.find(&frames[3]);
-    // First its payload, then the head of its block.
-    for at in [at + 100_000, block_of(at)] {
-        assert!(rig.disk.rot(&name, at, 0x40));
-        let read = |from| ReadFrames {
-            extent: extents[0],
-            from: Lsn(from),
-            end: Lsn(6),
-            bytes_max: 4 << 20,
-        };
-        assert_eq!(rig.node.read(read(0)).await.unwrap(), frames[..3]);
-        let damaged = rig.node.read(read(3)).await.unwrap_err();
-        let at_three = matches!(damaged, ReplicaError::Damaged { from: Lsn(3), .. });
-        assert!(at_three, "{damaged}");
-        assert_eq!(rig.node.read(read(4)).await.unwrap(), frames[4..]);
-    }
+    let bad = 3 * bytes.len();
+    let (name, at) = rig.find(&frames[bad]);
+    assert!(rig.disk.rot(&name, rotten(at), 0x40));
+    let read = |from: usize| ReadFrames {
+        extent: extents[0],
+        from: Lsn(from as u64),
+        end: Lsn(frames.len() as u64),
+        bytes_max: 4 << 20,
+    };
+    assert_eq!(rig.node.read(read(0)).await.unwrap(), frames[..bad]);
+    let damaged = rig.node.read(read(bad)).await.unwrap_err();
+    let is_there = matches!(damaged, ReplicaError::Damaged { from, .. } if from == Lsn(bad as u64));
+    assert!(is_there, "{damaged}");
+    let next = bad + costs;
+    assert_eq!(rig.node.read(read(next)).await.unwrap(), frames[next..]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -252,3 +252,21 @@ async fn small_blocks_between_large_ones_cost_little() {
     let read = read_all(&node, &disk, &written, 8 << 20).await;
     assert!(read < bytes * 3 / 2, "{read} bytes read for {bytes}");
 }
+
+/// What a single shard writes is read through, however large and small frames follow one another.
+#[tokio::test(start_paused = true)]
+async fn mixed_frames_of_one_shard_are_read_once() {
+    let disk = Counting::new(SimDisk::new(&Entropy::seeded(9)));
+    let (node, [mut pen]) = shards_on::<1>(disk.clone(), 32 << 20).await;
+    let mut written = Vec::new();
+    for round in 0..96 {
+        let frame = pen.frame([140_000, 500, 70_000][round % 3]);
+        append(&node, pen.extent, 1, vec![frame.clone()])
+            .await
+            .unwrap();
+        written.push(frame);
+    }
+    let bytes: usize = written.iter().map(Frame::encoded_len).sum();
+    let read = read_all(&node, &disk, &written, 8 << 20).await;
+    assert!(read < bytes * 5 / 4, "{read} bytes read for {bytes}");
+}

@@ -96,6 +96,12 @@ async fn so_do_readers_of_frames_that_lie_apart() {
     while_segments_roll(4, 140_000, 1 << 20).await;
 }
 
+/// Of frames too small for a point of their own, the heads of blocks are read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_do_readers_that_look_at_the_heads_of_blocks() {
+    while_segments_roll(6, 60_000, 1 << 20).await;
+}
+
 async fn while_segments_roll(shards: u32, frame_bytes: usize, segment_bytes: u64) {
     let folder = tempfile::tempdir().unwrap();
     let tasks = Tasks::new();
