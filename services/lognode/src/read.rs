@@ -179,12 +179,12 @@ impl ReadPlan {
         let chunk = self.bytes_max.saturating_add(8192);
         let chunk = chunk.clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX);
         let mut window = Window::new(&*stop.segment.file, chunk);
-        let mut pending = Runs::default();
-        self.known(stop, &mut window, &mut pending, out)?;
+        self.known(stop, &mut window, out)?;
         if stop.full {
             return Ok(false);
         }
         window.expect(stop.dense);
+        let mut pending = Runs::default();
         let mut at = stop.at;
         let mut small_before = true;
         while pending.next_lsn(out) < stop.end {
@@ -216,17 +216,17 @@ impl ReadPlan {
         &self,
         stop: &Stop,
         window: &mut Window<'_>,
-        pending: &mut Runs,
         out: &mut Gathered,
     ) -> Result<(), ReplicaError> {
         window.expect(false);
+        let mut pending = Runs::default();
         for (wanted, offset) in &stop.known {
             pending.add(*wanted, *offset);
             if pending.runs.len() >= RUNS_MAX {
-                self.read_pending(stop, window, pending, out)?;
+                self.read_pending(stop, window, &mut pending, out)?;
             }
         }
-        self.read_pending(stop, window, pending, out)
+        self.read_pending(stop, window, &mut pending, out)
     }
 
     fn block(
